@@ -1,0 +1,2 @@
+//! The replication server.
+fn main() {}

@@ -1,0 +1,6 @@
+//! cyrus-sync: replication for Cyrus IMAP mail stores.
+//!
+//! Each module may use those below it, never those above:
+//! `service`, then `client` and `server`, `plan`, `protocol`, `spool`, `config`, `dlist`, `mail`.
+
+pub mod mail;
