@@ -4,3 +4,4 @@
 //! `service`, then `client` and `server`, `plan`, `protocol`, `spool`, `config`, `dlist`, `mail`.
 
 pub mod mail;
+pub mod service;

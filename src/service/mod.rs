@@ -1,0 +1,11 @@
+//! The one door to systemd and to the process: sockets, notifications, the journal, signals.
+//!
+//! Nothing outside this module reads `LISTEN_FDS`, `NOTIFY_SOCKET`, `WATCHDOG_USEC` or
+//! `CREDENTIALS_DIRECTORY`.
+
+pub mod exit;
+pub mod journal;
+pub mod listen;
+pub mod notify;
+pub mod shutdown;
+pub mod watchdog;
