@@ -8,6 +8,7 @@ mod flags;
 mod guid;
 mod mailbox;
 mod name;
+pub mod namespace;
 mod number;
 
 pub use acl::{Acl, AclEntry, AclError};
@@ -18,4 +19,5 @@ pub use mailbox::{
     Annotation, MailboxKind, MailboxOptions, MailboxType, MailboxTypeError, TypeFlags,
 };
 pub use name::{MailboxName, NameError, Partition, UniqueId, UserId};
+pub use namespace::Namespace;
 pub use number::{ConversationId, ModSeq, Uid, UidValidity, UnixTime};

@@ -126,6 +126,15 @@ impl MailboxName {
         Ok(MailboxName(text.into()))
     }
 
+    /// The INBOX of a user, given the two parts of a [`UserId`], whose rules make the result legal.
+    pub(super) fn inbox(domain: Option<&str>, local_part: &str) -> MailboxName {
+        let local_part = local_part.replace('.', "^");
+        match domain {
+            Some(domain) => MailboxName(format!("{domain}!user.{local_part}").into()),
+            None => MailboxName(format!("user.{local_part}").into()),
+        }
+    }
+
     /// The domain before `!`, if there is one.
     pub fn domain(&self) -> Option<&str> {
         self.0.split_once('!').map(|(domain, _)| domain)
@@ -174,6 +183,7 @@ impl MailboxName {
         if local == "user"
             || matches!(local, "user.anyone" | "user.anonymous")
             || local.starts_with("user.%")
+            || matches!(self.levels().nth(1), Some("^" | "^^")) && local.starts_with("user.")
         {
             return fail("is reserved");
         }
@@ -211,35 +221,44 @@ fn is_safe_component(text: &str) -> bool {
 }
 
 impl UserId {
-    /// Takes a user id.
+    /// Longest user id, in octets: its INBOX must fit into [`MailboxName::MAX_LEN`].
+    pub const MAX_LEN: usize = MailboxName::MAX_LEN - "user.".len();
+
+    /// Takes a user id: a local part, and perhaps a domain behind the last `@`.
     ///
     /// # Errors
-    /// If it is empty, longer than a mailbox name, or holds a control character, `/` or `!`.
+    /// If it is too long, holds a control character, `/` or `!`, if its local part is empty, `.`
+    /// or `..` (it becomes the name of a directory), or if its domain is empty or begins with a dot.
     pub fn parse(text: &str) -> Result<UserId, NameError> {
-        let legal = is_safe_component(text)
-            && text.len() <= MailboxName::MAX_LEN
-            && !text.contains('!')
-            && !text.ends_with('.')
-            && !text.contains("..");
-        if legal {
-            Ok(UserId(text.into()))
-        } else {
-            Err(error(
-                "user id",
-                text,
-                "is empty, too long, or holds an illegal character",
-            ))
+        let fail = |reason| Err(error("user id", text, reason));
+        if text.len() > UserId::MAX_LEN {
+            return fail("is longer than 505 octets");
         }
+        let illegal = |byte: u8| byte.is_ascii_control() || matches!(byte, b'/' | b'!');
+        if text.bytes().any(illegal) {
+            return fail("holds a control character, a slash or an exclamation mark");
+        }
+        let user = UserId(text.into());
+        if matches!(user.local_part(), "" | "." | "..") {
+            return fail("has an illegal local part");
+        }
+        if user
+            .domain()
+            .is_some_and(|domain| !is_safe_component(domain))
+        {
+            return fail("has an illegal domain");
+        }
+        Ok(user)
     }
 
-    /// The part before `@`.
+    /// The part before the last `@`.
     pub fn local_part(&self) -> &str {
-        self.0.split_once('@').map_or(&self.0, |(local, _)| local)
+        self.0.rsplit_once('@').map_or(&self.0, |(local, _)| local)
     }
 
-    /// The part after `@`, if there is one.
+    /// The part after the last `@`, if there is one.
     pub fn domain(&self) -> Option<&str> {
-        self.0.split_once('@').map(|(_, domain)| domain)
+        self.0.rsplit_once('@').map(|(_, domain)| domain)
     }
 }
 
@@ -341,6 +360,8 @@ mod tests {
             "$x",
             "user.a.100%",
             "user.a.&Ze",
+            "user.^^",
+            "user.^.x",
             "user.a.ä",
             "d!x",
         ] {
@@ -355,6 +376,15 @@ mod tests {
         assert_eq!(Partition::parse("Fast2").unwrap().as_str(), "fast2");
         assert!(Partition::parse("a-b").is_err());
         assert!(UserId::parse("alice@example.com").is_ok());
-        assert!(UserId::parse("a/b").is_err());
+        for text in [
+            "", ".", "..", "a/b", "a!b", "@b", "a@", "a@.b", "..@b", "a\nb",
+        ] {
+            assert!(UserId::parse(text).is_err(), "{text:?}");
+        }
+        let odd = UserId::parse("a@b@example.com").unwrap();
+        assert_eq!(
+            (odd.local_part(), odd.domain()),
+            ("a@b", Some("example.com"))
+        );
     }
 }
