@@ -5,3 +5,4 @@
 
 pub mod mail;
 pub mod service;
+pub mod spool;

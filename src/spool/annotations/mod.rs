@@ -1,0 +1,5 @@
+//! Annotations: `annotations.db` with server and mailbox scope, and the key and value codecs
+//! that message annotations share with it (databases §13).
+
+pub mod key;
+pub mod value;

@@ -1,0 +1,3 @@
+//! A Cyrus mail store on disk; the only place that knows its formats.
+
+pub mod annotations;
