@@ -4,5 +4,6 @@
 //! `service`, then `client` and `server`, `plan`, `protocol`, `spool`, `config`, `dlist`, `mail`.
 
 pub mod mail;
+pub mod plan;
 pub mod service;
 pub mod spool;
