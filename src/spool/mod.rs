@@ -1,3 +1,4 @@
 //! A Cyrus mail store on disk; the only place that knows its formats.
 
 pub mod annotations;
+pub mod disk;
