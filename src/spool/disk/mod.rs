@@ -150,7 +150,7 @@ impl Disk {
         }
     }
 
-    /// When to give up a lock that is asked for now.
+    /// The deadline of a lock wanted at this moment.
     pub fn lock_deadline(&self) -> Instant {
         Instant::now() + self.settings.lock_timeout
     }
