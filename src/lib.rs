@@ -3,6 +3,7 @@
 //! Each module may use those below it, never those above:
 //! `service`, then `client` and `server`, `plan`, `protocol`, `spool`, `config`, `dlist`, `mail`.
 
+pub mod config;
 pub mod mail;
 pub mod plan;
 pub mod service;

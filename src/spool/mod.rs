@@ -2,3 +2,8 @@
 
 pub mod annotations;
 pub mod disk;
+pub mod error;
+pub mod layout;
+pub mod lock;
+
+pub use error::SpoolError;

@@ -1,0 +1,7 @@
+//! The configuration: `imapd.conf` or our own TOML form, read into one typed, validated value.
+
+mod channel;
+mod places;
+
+pub use channel::{ChannelName, ChannelNameError};
+pub use places::{MetadataFiles, PartitionPlaces, Places};
