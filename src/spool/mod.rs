@@ -1,9 +1,13 @@
 //! A Cyrus mail store on disk; the only place that knows its formats.
 
 pub mod annotations;
+pub mod counters;
 pub mod disk;
 pub mod error;
+pub mod idle;
 pub mod layout;
 pub mod lock;
+pub mod quota;
+pub mod synclog;
 
 pub use error::SpoolError;
