@@ -4,6 +4,7 @@
 //! `service`, then `client` and `server`, `plan`, `protocol`, `spool`, `config`, `dlist`, `mail`.
 
 pub mod config;
+pub mod dlist;
 pub mod mail;
 pub mod plan;
 pub mod service;

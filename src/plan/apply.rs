@@ -13,6 +13,7 @@ use crate::mail::{
     Guid, MailboxName, MailboxOptions, MailboxType, ModSeq, SyncCrc, Uid, UidValidity, UniqueId,
 };
 use crate::plan::RecordFacts;
+use crate::plan::facts::{Ascending, AscendingError, NotAscending};
 
 /// What the decision needs of the update's own fields.
 #[derive(Clone, Debug)]
@@ -220,13 +221,8 @@ pub enum Refusal {
         replica_last_uid: Uid,
     },
     /// The update's records do not ascend.
-    #[error("records of the update are not ascending: uid {uid} follows {after}")]
-    UpdateNotAscending {
-        /// The offending UID.
-        uid: Uid,
-        /// The UID before it; zero if it is the first.
-        after: Uid,
-    },
+    #[error("records of the update are {0}")]
+    UpdateNotAscending(NotAscending),
     /// A record of the update lies above its own LAST_UID.
     #[error("uid {uid} is above the update's last_uid {last_uid}")]
     AboveLastUid {
@@ -236,13 +232,8 @@ pub enum Refusal {
         last_uid: Uid,
     },
     /// The replica's own records do not ascend: its index is damaged.
-    #[error("records of the replica are not ascending: uid {uid} follows {after}")]
-    ReplicaNotAscending {
-        /// The offending UID.
-        uid: Uid,
-        /// The UID before it; zero if it is the first.
-        after: Uid,
-    },
+    #[error("records of the replica are {0}")]
+    ReplicaNotAscending(NotAscending),
     /// The mailbox that results has other CRCs than the update says.
     #[error(
         "CRC mismatch after the update: {}/{} in the update, {}/{} on replica",
@@ -277,12 +268,8 @@ impl Refusal {
         match self {
             Refusal::UniqueIdInUse { .. } | Refusal::NameInUse { .. } => Answer::Moved,
             Refusal::Changed { .. } => Answer::Changed,
-            Refusal::TypeDiffers { .. } | Refusal::ReplicaNotAscending { .. } => {
-                Answer::UnknownError
-            }
-            Refusal::UpdateNotAscending { .. } | Refusal::AboveLastUid { .. } => {
-                Answer::ProtocolError
-            }
+            Refusal::TypeDiffers { .. } | Refusal::ReplicaNotAscending(_) => Answer::UnknownError,
+            Refusal::UpdateNotAscending(_) | Refusal::AboveLastUid { .. } => Answer::ProtocolError,
             Refusal::HigherModSeq { .. }
             | Refusal::HigherUidValidity { .. }
             | Refusal::HigherLastUid { .. }
@@ -489,11 +476,7 @@ where
         limits: Limits,
     ) -> Steps<R, U, RI, UI> {
         Steps {
-            replica: Ascending {
-                records: replica.into_iter(),
-                held: None,
-                previous_uid: Uid(0),
-            },
+            replica: Ascending::new(replica.into_iter()),
             update: update.into_iter(),
             previous_update_uid: Uid(0),
             limits,
@@ -512,21 +495,23 @@ where
         if !self.limits.force {
             return Ok(self.limits.update_last_uid);
         }
-        while self.replica.next()?.is_some() {}
+        while self.replica.next().map_err(step_error)?.is_some() {}
         Ok(self
             .limits
             .update_last_uid
             .max(self.previous_update_uid)
-            .max(self.replica.previous_uid))
+            .max(self.replica.last_read()))
     }
 
     fn decide(&mut self, update: U) -> Result<Step<R, U>, StepError<E>> {
         let uid = update.uid();
         if uid <= self.previous_update_uid {
-            return Err(StepError::Refused(Refusal::UpdateNotAscending {
-                uid,
-                after: self.previous_update_uid,
-            }));
+            return Err(StepError::Refused(Refusal::UpdateNotAscending(
+                NotAscending {
+                    uid,
+                    after: self.previous_update_uid,
+                },
+            )));
         }
         if uid > self.limits.update_last_uid && !self.limits.force {
             return Err(StepError::Refused(Refusal::AboveLastUid {
@@ -535,7 +520,7 @@ where
             }));
         }
         self.previous_update_uid = uid;
-        match self.replica.take(uid)? {
+        match self.replica.take(uid).map_err(step_error)? {
             Some(replica) => self.decide_known(replica, update).map_err(StepError::from),
             None if uid > self.limits.replica_last_uid => Ok(Step::Append(update)),
             None if update.is_expunged() => Ok(Step::ExpungedAndAbsent(update)),
@@ -600,45 +585,10 @@ where
     }
 }
 
-/// The replica's records, checked to ascend.
-struct Ascending<R, I> {
-    records: I,
-    /// A record read ahead: its UID is above all that were asked for.
-    held: Option<R>,
-    previous_uid: Uid,
-}
-
-impl<R: RecordFacts, E, I: Iterator<Item = Result<R, E>>> Ascending<R, I> {
-    fn next(&mut self) -> Result<Option<R>, StepError<E>> {
-        if let Some(record) = self.held.take() {
-            return Ok(Some(record));
-        }
-        let Some(record) = self.records.next() else {
-            return Ok(None);
-        };
-        let record = record.map_err(StepError::Unreadable)?;
-        if record.uid() <= self.previous_uid {
-            return Err(StepError::Refused(Refusal::ReplicaNotAscending {
-                uid: record.uid(),
-                after: self.previous_uid,
-            }));
-        }
-        self.previous_uid = record.uid();
-        Ok(Some(record))
-    }
-
-    /// The record of this UID, skipping all below; asked for with ascending UIDs only.
-    fn take(&mut self, uid: Uid) -> Result<Option<R>, StepError<E>> {
-        while let Some(record) = self.next()? {
-            if record.uid() == uid {
-                return Ok(Some(record));
-            }
-            if record.uid() > uid {
-                self.held = Some(record);
-                break;
-            }
-        }
-        Ok(None)
+fn step_error<E>(error: AscendingError<E>) -> StepError<E> {
+    match error {
+        AscendingError::NotAscending(error) => Refusal::ReplicaNotAscending(error).into(),
+        AscendingError::Unreadable(error) => StepError::Unreadable(error),
     }
 }
 

@@ -1,9 +1,14 @@
 //! Decisions: given two states, what must change.
 //!
 //! Nothing here reads a file, a socket or a clock. The server asks [`apply`] what an incoming
-//! update means for its mailbox.
+//! update means for its mailbox. The client asks [`folders`] which mailboxes to rename, delete or
+//! update, [`update`] what to send of one, and [`merge`] how to repair one that both sides have
+//! changed.
 
 pub mod apply;
 mod facts;
+pub mod folders;
+pub mod merge;
+pub mod update;
 
-pub use facts::RecordFacts;
+pub use facts::{NotAscending, RecordFacts};
