@@ -133,6 +133,18 @@ impl DiskFile {
             .named("truncate", &self.path)
     }
 
+    /// A further descriptor of the same opening of the file: it shares the lock, which is
+    /// released when the last of them is closed.
+    pub fn try_clone(&self) -> Result<DiskFile, DiskError> {
+        Ok(DiskFile {
+            disk: self.disk.clone(),
+            file: self.file.try_clone().named("open", &self.path)?,
+            path: self.path.clone(),
+            identity: self.identity,
+            number: self.number,
+        })
+    }
+
     /// Makes content and attributes durable. The name is durable after [`Disk::sync_dir`] only.
     pub fn sync_all(&self) -> Result<(), DiskError> {
         self.disk

@@ -1,0 +1,169 @@
+//! A file read and written through a small cache of pages.
+//!
+//! What is read stays in a fixed number of slots, page `n` in slot `n mod SLOTS`. What is written
+//! stays in memory until [`Pages::flush`].
+
+use std::collections::BTreeMap;
+
+use crate::spool::disk::{DiskError, DiskFile};
+
+const PAGE: usize = 4096;
+const SLOTS: usize = 256;
+/// Longest single write of a flush.
+const LONGEST_WRITE: usize = 64 * PAGE;
+
+type Page = Box<[u8]>;
+
+/// The pages of one file that are in memory: at most 1 MiB of unchanged ones.
+#[derive(Debug, Default)]
+pub(super) struct Pages {
+    clean: Vec<Option<(u64, Page)>>,
+    changed: BTreeMap<u64, Page>,
+}
+
+impl Pages {
+    /// Fills `buffer` from `offset`; beyond the end of the file there are zeros.
+    pub fn read(
+        &mut self,
+        file: &DiskFile,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<(), DiskError> {
+        for_each_page(offset, buffer.len(), |number, within, part| {
+            let page = self.page(file, number)?;
+            buffer[part].copy_from_slice(&page[within]);
+            Ok(())
+        })
+    }
+
+    /// Changes the pages that hold `data` at `offset`; the file stays as it is until the flush.
+    pub fn write(&mut self, file: &DiskFile, offset: u64, data: &[u8]) -> Result<(), DiskError> {
+        for_each_page(offset, data.len(), |number, within, part| {
+            if !self.changed.contains_key(&number) {
+                let page = match self.slot(number).take() {
+                    Some((cached, page)) if cached == number => page,
+                    _ => load(file, number)?,
+                };
+                self.changed.insert(number, page);
+            }
+            if let Some(page) = self.changed.get_mut(&number) {
+                page[within].copy_from_slice(&data[part]);
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes `data` at `offset` at once, to the file and to the pages in memory.
+    pub fn write_through(
+        &mut self,
+        file: &DiskFile,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), DiskError> {
+        file.write_at(offset, data)?;
+        for_each_page(offset, data.len(), |number, within, part| {
+            let in_memory = match self.changed.get_mut(&number) {
+                Some(page) => Some(page),
+                None => match self.slot(number) {
+                    Some((cached, page)) if *cached == number => Some(page),
+                    _ => None,
+                },
+            };
+            if let Some(page) = in_memory {
+                page[within].copy_from_slice(&data[part]);
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes the changed pages to the file, which ends at `end`.
+    pub fn flush(&mut self, file: &DiskFile, end: u64) -> Result<(), DiskError> {
+        let mut run: Vec<u8> = Vec::new();
+        let mut run_start = 0;
+        for (number, page) in &self.changed {
+            let start = number * PAGE as u64;
+            if start != run_start + run.len() as u64 || run.len() >= LONGEST_WRITE {
+                write_run(file, run_start, &run)?;
+                run.clear();
+                run_start = start;
+            }
+            let length = end.saturating_sub(start).min(PAGE as u64) as usize;
+            run.extend_from_slice(&page[..length]);
+        }
+        write_run(file, run_start, &run)?;
+        for (number, page) in std::mem::take(&mut self.changed) {
+            *self.slot(number) = Some((number, page));
+        }
+        Ok(())
+    }
+
+    /// How many octets of changed pages are in memory.
+    pub fn unwritten(&self) -> usize {
+        self.changed.len() * PAGE
+    }
+
+    /// Forgets everything, what was not flushed too.
+    pub fn clear(&mut self) {
+        self.clean.clear();
+        self.changed.clear();
+    }
+
+    /// Whether nothing is in memory.
+    pub fn is_empty(&self) -> bool {
+        self.clean.is_empty() && self.changed.is_empty()
+    }
+
+    fn page(&mut self, file: &DiskFile, number: u64) -> Result<&Page, DiskError> {
+        if self.changed.contains_key(&number) {
+            return Ok(&self.changed[&number]);
+        }
+        let slot = self.slot(number);
+        let page = match slot.take() {
+            Some((cached, page)) if cached == number => page,
+            _ => load(file, number)?,
+        };
+        Ok(&slot.insert((number, page)).1)
+    }
+
+    fn slot(&mut self, number: u64) -> &mut Option<(u64, Page)> {
+        if self.clean.is_empty() {
+            self.clean.resize(SLOTS, None);
+        }
+        &mut self.clean[(number % SLOTS as u64) as usize]
+    }
+}
+
+fn load(file: &DiskFile, number: u64) -> Result<Page, DiskError> {
+    let mut page = vec![0; PAGE].into_boxed_slice();
+    file.read_into(number * PAGE as u64, &mut page)?;
+    Ok(page)
+}
+
+fn write_run(file: &DiskFile, start: u64, run: &[u8]) -> Result<(), DiskError> {
+    match run.is_empty() {
+        true => Ok(()),
+        false => file.write_at(start, run),
+    }
+}
+
+/// Splits `length` octets at `offset` at the borders of pages: calls `each` with the number of
+/// the page, the range in the page, and the range in the whole.
+fn for_each_page(
+    offset: u64,
+    length: usize,
+    mut each: impl FnMut(u64, std::ops::Range<usize>, std::ops::Range<usize>) -> Result<(), DiskError>,
+) -> Result<(), DiskError> {
+    let mut done = 0;
+    while done < length {
+        let position = offset + done as u64;
+        let within = (position % PAGE as u64) as usize;
+        let part = (PAGE - within).min(length - done);
+        each(
+            position / PAGE as u64,
+            within..within + part,
+            done..done + part,
+        )?;
+        done += part;
+    }
+    Ok(())
+}
