@@ -74,7 +74,7 @@ impl Header {
             current_size: u64_at(48),
             dirty: u32_at(56) & DIRTY != 0,
         };
-        if header.current_size < EMPTY_LENGTH || header.current_size % 8 != 0 {
+        if header.current_size < EMPTY_LENGTH || !header.current_size.is_multiple_of(8) {
             return Err("the header tells an impossible size");
         }
         Ok(header)

@@ -198,7 +198,7 @@ impl Twoskip {
     /// The record at `offset`, which must end before `end`.
     fn record_before(&mut self, offset: u64, end: u64) -> Result<Record, DbError> {
         let available = end.saturating_sub(offset).min(LONGEST_HEAD as u64) as usize;
-        if offset % 8 != 0 || available < SHORTEST_RECORD {
+        if !offset.is_multiple_of(8) || available < SHORTEST_RECORD {
             return Err(self.corrupt(offset, "a record cannot stand here"));
         }
         let mut buffer = [0; LONGEST_HEAD];
