@@ -6,9 +6,11 @@
 //! changed.
 
 pub mod apply;
+pub mod attempts;
 mod facts;
 pub mod folders;
 pub mod merge;
+pub mod meta;
 pub mod update;
 
 pub use facts::{NotAscending, RecordFacts};
