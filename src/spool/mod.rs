@@ -8,6 +8,7 @@ pub mod error;
 pub mod idle;
 pub mod layout;
 pub mod lock;
+pub mod mailboxes;
 pub mod quota;
 pub mod synclog;
 
