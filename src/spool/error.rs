@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use super::cyrusdb::DbError;
 use super::disk::DiskError;
 use super::layout::UnknownPartition;
 use super::lock::LockError;
@@ -15,6 +16,9 @@ pub enum SpoolError {
     /// The system refused, or the lock of a file could not be had in time.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// A database could not be read or changed.
+    #[error(transparent)]
+    Database(#[from] DbError),
     /// A name lock could not be had.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -83,6 +87,7 @@ impl SpoolError {
     pub fn is_retryable(&self) -> bool {
         match self {
             SpoolError::Disk(error) => error.is_temporary(),
+            SpoolError::Database(error) => error.is_temporary(),
             SpoolError::Lock(error) => error.is_retryable(),
             SpoolError::Mailbox { source, .. } => source.is_retryable(),
             SpoolError::Partition(_)
@@ -95,7 +100,9 @@ impl SpoolError {
     /// Whether a lock could not be had in time, be it of a name or of a file.
     pub fn is_lock_timeout(&self) -> bool {
         match self {
-            SpoolError::Disk(error) | SpoolError::Lock(LockError::Disk(error)) => {
+            SpoolError::Disk(error)
+            | SpoolError::Database(DbError::Disk(error))
+            | SpoolError::Lock(LockError::Disk(error)) => {
                 matches!(error, DiskError::LockTimeout { .. })
             }
             SpoolError::Mailbox { source, .. } => source.is_lock_timeout(),

@@ -20,8 +20,8 @@ use crate::spool::cyrusdb::{Backend, Create, Db, DbError};
 use crate::spool::disk::Disk;
 
 use change::Change;
-use record::{decode_id_record, decode_name_record};
 pub use record::{FormerName, MailboxEntry, RecordError};
+use record::{decode_id_record, decode_name_record};
 
 /// An open mailbox list. Each session opens its own.
 #[derive(Debug)]
@@ -339,7 +339,9 @@ impl Context {
         value: &[u8],
         each: &mut impl FnMut(MailboxEntry) -> ControlFlow<B>,
     ) -> ControlFlow<Result<B, SpoolError>> {
-        let name = self.namespace.from_db_name(key.get(1..).unwrap_or_default());
+        let name = self
+            .namespace
+            .from_db_name(key.get(1..).unwrap_or_default());
         let entry = name
             .map_err(|source| SpoolError::Name {
                 path: self.path.clone(),
