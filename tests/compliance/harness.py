@@ -1,6 +1,7 @@
 """Pairs of servers, scenarios, and what a scenario may use."""
 import contextlib
 import difflib
+import hashlib
 import importlib
 import os
 import pkgutil
@@ -22,7 +23,7 @@ CYRUS = os.environ.get("CYRUS_BIN", "/usr/lib/cyrus/bin")
 ROOT = os.geteuid() == 0
 
 
-MOVES = ("--option", "allowusermoves: yes")
+OPTIONS = ("--option", "allowusermoves: yes", "--option", "failedloginpause: 1s")
 
 
 class Failed(Exception):
@@ -74,10 +75,10 @@ class Pair:
     def start(self):
         replica = self.replica
         self.destroy()
-        self.master.create(*MOVES)
+        self.master.create(*OPTIONS)
         # -U 1: each connection a new process, as FORCE otherwise outlives its connection
         server = ["--sync-server", "ours"] if self.ours else ["--sync-args", "-U 1"]
-        replica.create(*server, *MOVES, "--service", 'peek cmd="sync_server -C %s/imapd.conf -U 1" listen="127.0.0.1:%d" prefork=0'
+        replica.create(*server, *OPTIONS, "--service", 'peek cmd="sync_server -C %s/imapd.conf -U 1" listen="127.0.0.1:%d" prefork=0'
                        % (replica.dir, replica.base + 5))
         config = self.master.dir + "/run/sync.conf"
         with open(self.master.dir + "/imapd.conf", encoding="utf-8") as file:
@@ -217,6 +218,12 @@ class Scenario:
         session = Session(self, self.sessions, csync.Csync(where or self.replica.csync, **more))
         self.closing.callback(session.quit)
         return session
+
+    def box(self, below="", number=1, **more):
+        """The model of a mailbox of the scenario's user: INBOX, or the one 'below' it."""
+        digest = hashlib.sha1(("%s %d" % (self.definition.name, number)).encode()).hexdigest()
+        name = state.internal(self.user) + ("." + below if below else "")
+        return csync.Box(name, "raw" + digest[:21], "%s\tlrswipkxtecdan\t" % self.user, **more)
 
     # -- the result
     def note(self, line):
