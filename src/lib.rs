@@ -7,5 +7,6 @@ pub mod config;
 pub mod dlist;
 pub mod mail;
 pub mod plan;
+pub mod protocol;
 pub mod service;
 pub mod spool;

@@ -1,0 +1,197 @@
+//! From the syntax of a line to its contents.
+
+use super::error::DecodeError;
+use super::record::{RecordDecoder, RecordList};
+use crate::dlist::{
+    Event, FieldError, FieldProblem, FileHeader, Limits, Line, ParseProblem, TreeBuilder, Value,
+    Visitor,
+};
+
+/// Takes the octets of message files while they arrive.
+///
+/// After an error nothing more is given for this line; its octets are consumed all the same. A
+/// file that was begun is complete only with [`FileSink::end`]: if another begins, or the sink
+/// is dropped, it must be discarded.
+pub trait FileSink {
+    /// Why a file cannot be taken.
+    type Error;
+
+    /// A file begins.
+    ///
+    /// # Errors
+    /// If the file cannot be taken.
+    fn begin(&mut self, file: &FileHeader) -> Result<(), Self::Error>;
+
+    /// The next octets of the file, at least one.
+    ///
+    /// # Errors
+    /// If the octets cannot be stored.
+    fn chunk(&mut self, octets: &[u8]) -> Result<(), Self::Error>;
+
+    /// The announced number of octets has been given.
+    ///
+    /// # Errors
+    /// If the file cannot be completed.
+    fn end(&mut self) -> Result<(), Self::Error>;
+}
+
+/// Refuses no file and keeps none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoFiles;
+
+impl FileSink for NoFiles {
+    type Error = std::convert::Infallible;
+
+    fn begin(&mut self, _: &FileHeader) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn chunk(&mut self, _: &[u8]) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+/// A line: its name, and what it holds beside files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecodedLine {
+    /// The key of the line in upper case: the sub-command or kind of data line.
+    pub name: String,
+    /// The value, without the RECORD list of a MAILBOX item.
+    pub value: Value,
+    /// The RECORD list of a MAILBOX item.
+    pub records: Option<Result<RecordList, DecodeError>>,
+}
+
+/// Collects a line from the events of the parser. Elements of RECORD become records as soon as
+/// they close, files go to the sink as they come.
+#[derive(Debug)]
+pub struct LineDecoder<'s, S: FileSink> {
+    tree: TreeBuilder,
+    depth: usize,
+    holds_records: bool,
+    holds_files: bool,
+    records: Records,
+    sink: &'s mut S,
+    sink_error: Option<S::Error>,
+}
+
+#[derive(Debug)]
+enum Records {
+    None,
+    /// The key was read, its value was not.
+    Key,
+    Open(Box<RecordDecoder>),
+    Done(Result<RecordList, DecodeError>),
+}
+
+impl<'s, S: FileSink> LineDecoder<'s, S> {
+    /// A decoder of one line.
+    pub fn new(limits: &Limits, sink: &'s mut S) -> LineDecoder<'s, S> {
+        LineDecoder {
+            tree: TreeBuilder::new(limits),
+            depth: 0,
+            holds_records: false,
+            holds_files: false,
+            records: Records::None,
+            sink,
+            sink_error: None,
+        }
+    }
+
+    /// The line, once the parser has told that it is over.
+    ///
+    /// # Errors
+    /// If the sink refused a file.
+    pub fn finish(self) -> Result<DecodedLine, S::Error> {
+        if let Some(error) = self.sink_error {
+            return Err(error);
+        }
+        let Line { key, value } = self.tree.into_line();
+        let records = match self.records {
+            Records::None => None,
+            Records::Key => Some(Err(no_records(FieldProblem::Missing))),
+            Records::Open(decoder) => Some(decoder.finish()),
+            Records::Done(records) => Some(records),
+        };
+        Ok(DecodedLine {
+            name: key.to_ascii_uppercase(),
+            value,
+            records,
+        })
+    }
+
+    fn key(&mut self, key: &[u8]) {
+        if self.depth == 0 {
+            let is = |name: &str| key.eq_ignore_ascii_case(name.as_bytes());
+            self.holds_records = is("MAILBOX") || is("LOCAL_MAILBOX");
+            self.holds_files = is("MESSAGE");
+        }
+    }
+
+    /// The value of the key RECORD begins.
+    fn records_begin(&mut self, event: &Event<'_>) {
+        self.records = match event {
+            Event::ListStart => Records::Open(Box::default()),
+            Event::KvListStart => Records::Open(Box::new(RecordDecoder::failed(no_records(
+                FieldProblem::NotList,
+            )))),
+            Event::Nil => Records::Done(Err(no_records(FieldProblem::Nil))),
+            // A string where a list is expected is an empty list (wire-protocol §8).
+            Event::Text(_) | Event::Flag(_) => Records::Done(Ok(RecordList::default())),
+            _ => Records::Done(Err(no_records(FieldProblem::NotList))),
+        };
+    }
+
+    fn file(&mut self, event: &Event<'_>) {
+        if !self.holds_files || self.sink_error.is_some() {
+            return;
+        }
+        let taken = match event {
+            Event::FileStart(file) => self.sink.begin(file),
+            Event::FileData(octets) => self.sink.chunk(octets),
+            Event::FileEnd => self.sink.end(),
+            _ => Ok(()),
+        };
+        self.sink_error = taken.err();
+    }
+}
+
+fn no_records(problem: FieldProblem) -> DecodeError {
+    FieldError::new("RECORD", problem).into()
+}
+
+impl<S: FileSink> Visitor for LineDecoder<'_, S> {
+    fn event(&mut self, event: Event<'_>) -> Result<(), ParseProblem> {
+        match &mut self.records {
+            Records::Open(decoder) => {
+                if decoder.event(&event) {
+                    self.records = Records::Done(std::mem::take(decoder).finish());
+                }
+                return Ok(());
+            }
+            Records::Key => {
+                self.records_begin(&event);
+                return Ok(());
+            }
+            Records::None if self.holds_records && self.depth == 1 => {
+                if event == Event::Key(b"RECORD") {
+                    self.records = Records::Key;
+                    return Ok(());
+                }
+            }
+            Records::None | Records::Done(_) => {}
+        }
+        match &event {
+            Event::Key(key) => self.key(key),
+            Event::ListStart | Event::KvListStart => self.depth += 1,
+            Event::End => self.depth -= 1,
+            Event::FileStart(_) | Event::FileData(_) | Event::FileEnd => self.file(&event),
+            Event::Nil | Event::Text(_) | Event::Flag(_) => {}
+        }
+        self.tree.event(event)
+    }
+}

@@ -1,0 +1,6 @@
+//! The replication protocol on the wire: no disk and no policy.
+//!
+//! Server and client print and parse the same types, so that they cannot disagree.
+
+pub mod command;
+pub mod reply;
