@@ -67,6 +67,12 @@ impl Attempts {
         self.current
     }
 
+    /// Whether the attempt sends all records, not just those above the replica's modseq: when
+    /// forced, the replica gives in to every one of them, and nothing else can mend it.
+    pub fn sends_everything(&self) -> bool {
+        self.current == Attempt::Repeat && !self.copy_back
+    }
+
     /// Takes the outcome of the current attempt and decides what comes next.
     pub fn after(&mut self, outcome: Outcome) -> Next {
         let is_delta = matches!(self.current, Attempt::Delta | Attempt::FreshDelta);
@@ -124,6 +130,12 @@ mod tests {
             [Next::Try(Attempt::Repeat), Next::GiveUp]
         );
         assert_eq!(run(false, &[Outcome::LostHistory]), [Next::GiveUp]);
+        for (copy_back, everything) in [(false, true), (true, false)] {
+            let mut attempts = Attempts::new(copy_back);
+            assert!(!attempts.sends_everything());
+            attempts.after(Outcome::Checksum);
+            assert_eq!(attempts.sends_everything(), everything);
+        }
     }
 
     #[test]

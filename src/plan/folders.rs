@@ -56,23 +56,12 @@ fn is_intermediate(mailbox_type: MailboxType) -> bool {
 /// What the master knows of a mailbox that only the replica listed, by its unique id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It was deleted here.
+    /// It was deleted here. Nothing else allows a deletion on the replica.
     Tombstone,
     /// It lives here, under a name that is not among the local folders of this pass.
     Alive(MailboxName),
     /// The master never heard of it, or no longer remembers.
     Unknown,
-}
-
-/// What this pass may do beyond updating.
-#[derive(Clone, Copy, Debug)]
-pub struct Permissions {
-    /// Mailboxes with a tombstone may be deleted: all mailboxes of the user are listed, on both
-    /// sides.
-    pub delete: bool,
-    /// The server is in force mode and replaces a mailbox that has a wanted name but another
-    /// unique id.
-    pub replace: bool,
 }
 
 /// What to do, in this order: [`rearrangements`](FolderPlan::rearrangements),
@@ -131,11 +120,6 @@ pub enum Finding {
         /// Index of the remote folder.
         remote: usize,
     },
-    /// A remote folder was deleted on the master, but this pass may not delete.
-    DeletionNotPermitted {
-        /// Index of the remote folder.
-        remote: usize,
-    },
     /// A remote folder lives on the master under a name outside this pass. A pass that includes
     /// this name will rename it.
     LivesElsewhere {
@@ -171,18 +155,20 @@ impl FolderPlan {
 /// Compares the mailboxes of both sides.
 ///
 /// `fate` is asked about each remote folder without a counterpart. `free_name` proposes a name
-/// for a mailbox in a circle of renames whose former names are all in use.
+/// for a mailbox in a circle of renames whose former names are all in use. `force` tells whether
+/// the server is in force mode: it then replaces a mailbox that has a wanted name but another
+/// unique id.
 ///
 /// # Errors
 /// Those of `fate`.
 pub fn compare<E>(
     locals: &[LocalFolder],
     remotes: &[RemoteFolder],
-    permissions: Permissions,
+    force: bool,
     fate: impl FnMut(&RemoteFolder) -> Result<Fate, E>,
     free_name: impl FnMut(&LocalFolder) -> Option<MailboxName>,
 ) -> Result<FolderPlan, E> {
-    let mut comparison = Comparison::new(locals, remotes, permissions);
+    let mut comparison = Comparison::new(locals, remotes, force);
     comparison.match_by_id();
     comparison.judge_unmatched(fate)?;
     comparison.order_renames(free_name);
@@ -206,7 +192,7 @@ enum Role {
 struct Comparison<'a> {
     locals: &'a [LocalFolder],
     remotes: &'a [RemoteFolder],
-    permissions: Permissions,
+    force: bool,
     roles: Vec<Role>,
     /// The remote folder of each local one.
     matches: Vec<Option<usize>>,
@@ -217,11 +203,7 @@ struct Comparison<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    fn new(
-        locals: &'a [LocalFolder],
-        remotes: &'a [RemoteFolder],
-        permissions: Permissions,
-    ) -> Comparison<'a> {
+    fn new(locals: &'a [LocalFolder], remotes: &'a [RemoteFolder], force: bool) -> Comparison<'a> {
         let occupants = remotes
             .iter()
             .enumerate()
@@ -230,7 +212,7 @@ impl<'a> Comparison<'a> {
         Comparison {
             locals,
             remotes,
-            permissions,
+            force,
             roles: vec![Role::Unmatched; remotes.len()],
             matches: vec![None; locals.len()],
             occupants,
@@ -254,7 +236,7 @@ impl<'a> Comparison<'a> {
             let was_deleted = is_intermediate(local.mailbox_type)
                 && !is_intermediate(self.remotes[found].mailbox_type);
             if was_deleted {
-                self.doom(found);
+                self.roles[found] = Role::Doomed { executed: false };
             } else if self.roles[found] == Role::Unmatched {
                 self.roles[found] = Role::Matched(index);
                 self.matches[index] = Some(found);
@@ -272,7 +254,7 @@ impl<'a> Comparison<'a> {
             }
             let finding = match fate(remote)? {
                 Fate::Tombstone => {
-                    self.doom(index);
+                    self.roles[index] = Role::Doomed { executed: false };
                     continue;
                 }
                 Fate::Alive(name) => Finding::LivesElsewhere {
@@ -285,17 +267,6 @@ impl<'a> Comparison<'a> {
             self.plan.findings.push(finding);
         }
         Ok(())
-    }
-
-    fn doom(&mut self, remote: usize) {
-        if self.permissions.delete {
-            self.roles[remote] = Role::Doomed { executed: false };
-        } else {
-            self.roles[remote] = Role::Stays;
-            self.plan
-                .findings
-                .push(Finding::DeletionNotPermitted { remote });
-        }
     }
 
     fn order_renames(&mut self, mut free_name: impl FnMut(&LocalFolder) -> Option<MailboxName>) {
@@ -449,7 +420,7 @@ impl<'a> Comparison<'a> {
         // The server replaces a mailbox that is empty or when forced, but only by a real mailbox:
         // an intermediate would just hide the messages.
         let replaceable = !is_intermediate(self.locals[local].mailbox_type)
-            && (self.permissions.replace || self.remotes[occupant].last_uid == Uid(0));
+            && (self.force || self.remotes[occupant].last_uid == Uid(0));
         match self.roles[occupant] {
             Role::Doomed { .. } => self.delete_now(occupant),
             Role::Stays if replaceable => {}

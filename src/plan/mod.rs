@@ -15,4 +15,7 @@ pub mod merge;
 pub mod meta;
 pub mod update;
 
+#[cfg(test)]
+mod simulation;
+
 pub use facts::{NotAscending, RecordFacts};

@@ -35,24 +35,10 @@ fn intermediate() -> MailboxType {
     MailboxType::parse("ei").unwrap()
 }
 
-const USER_MODE: Permissions = Permissions {
-    delete: true,
-    replace: false,
-};
-const MAILBOX_MODE: Permissions = Permissions {
-    delete: false,
-    replace: false,
-};
-
-fn decide(
-    locals: &[LocalFolder],
-    remotes: &[RemoteFolder],
-    permissions: Permissions,
-    fate: Fate,
-) -> FolderPlan {
+fn decide(locals: &[LocalFolder], remotes: &[RemoteFolder], force: bool, fate: Fate) -> FolderPlan {
     let never_fails = |_: &RemoteFolder| Ok::<_, Infallible>(fate.clone());
     let free_name = |local: &LocalFolder| Some(name(&format!("DELETED.{}.0", local.name)));
-    match compare(locals, remotes, permissions, never_fails, free_name) {
+    match compare(locals, remotes, force, never_fails, free_name) {
         Ok(plan) => plan,
     }
 }
@@ -71,7 +57,7 @@ fn steps(plan: &FolderPlan, remotes: &[RemoteFolder]) -> Vec<String> {
 #[test]
 fn equal_names_are_just_updated() {
     let locals = [local("a", "id1"), local("b", "id2")];
-    let plan = decide(&locals, &[remote("b", "id2")], USER_MODE, Fate::Unknown);
+    let plan = decide(&locals, &[remote("b", "id2")], false, Fate::Unknown);
     let expected = [
         Update {
             local: 0,
@@ -91,7 +77,7 @@ fn equal_names_are_just_updated() {
 fn a_chain_of_renames_is_executed_from_its_free_end() {
     let locals = [local("b", "id1"), local("c", "id2"), local("d", "id3")];
     let remotes = [remote("a", "id1"), remote("b", "id2"), remote("c", "id3")];
-    let plan = decide(&locals, &remotes, MAILBOX_MODE, Fate::Unknown);
+    let plan = decide(&locals, &remotes, false, Fate::Unknown);
     assert_eq!(steps(&plan, &remotes), ["c -> d", "b -> c", "a -> b"]);
     assert!(plan.must_list_again());
     assert_eq!(plan.updates, []);
@@ -101,13 +87,13 @@ fn a_chain_of_renames_is_executed_from_its_free_end() {
 fn a_swap_goes_through_a_former_name_or_else_a_proposed_one() {
     let mut locals = [local("b", "id1"), local("a", "id2")];
     let remotes = [remote("a", "id1"), remote("b", "id2")];
-    let plan = decide(&locals, &remotes, MAILBOX_MODE, Fate::Unknown);
+    let plan = decide(&locals, &remotes, false, Fate::Unknown);
     assert_eq!(
         steps(&plan, &remotes),
         ["a -> DELETED.b.0", "b -> a", "DELETED.b.0 -> b"]
     );
     locals[0].former_names = vec![name("a"), name("tmp")];
-    let plan = decide(&locals, &remotes, MAILBOX_MODE, Fate::Unknown);
+    let plan = decide(&locals, &remotes, false, Fate::Unknown);
     assert_eq!(steps(&plan, &remotes), ["a -> tmp", "b -> a", "tmp -> b"]);
 }
 
@@ -130,7 +116,7 @@ fn two_circles_and_a_chain_at_once() {
         .iter()
         .map(|(old, new)| local(new, &format!("id{old}")))
         .collect();
-    let plan = decide(&locals, &remotes, USER_MODE, Fate::Unknown);
+    let plan = decide(&locals, &remotes, false, Fate::Unknown);
     let mut names: HashMap<MailboxName, UniqueId> = remotes
         .iter()
         .map(|remote| (remote.name.clone(), remote.unique_id.clone()))
@@ -156,7 +142,7 @@ fn a_circle_without_a_free_name_is_given_up_and_named() {
     let locals = [local("b", "id1"), local("a", "id2"), local("z", "id3")];
     let remotes = [remote("a", "id1"), remote("b", "id2"), remote("z", "id3")];
     let never_fails = |_: &RemoteFolder| Ok::<_, Infallible>(Fate::Unknown);
-    let Ok(plan) = compare(&locals, &remotes, USER_MODE, never_fails, |_| None);
+    let Ok(plan) = compare(&locals, &remotes, false, never_fails, |_| None);
     assert_eq!(plan.rearrangements, []);
     assert_eq!(
         plan.findings,
@@ -182,19 +168,19 @@ fn another_partition_is_a_rename_onto_itself() {
     let locals = [local("a", "id1")];
     let mut remotes = [remote("a", "id1")];
     remotes[0].partition = Some(Partition::parse("other").unwrap());
-    let plan = decide(&locals, &remotes, MAILBOX_MODE, Fate::Unknown);
+    let plan = decide(&locals, &remotes, false, Fate::Unknown);
     assert_eq!(steps(&plan, &remotes), ["a -> a"]);
     remotes[0].partition = None;
-    let plan = decide(&locals, &remotes, MAILBOX_MODE, Fate::Unknown);
+    let plan = decide(&locals, &remotes, false, Fate::Unknown);
     assert!(!plan.must_list_again());
 }
 
 #[test]
 fn only_a_tombstone_deletes_and_children_go_first() {
     let remotes = [remote("a", "id1"), remote("a.b", "id2")];
-    let plan = decide(&[], &remotes, USER_MODE, Fate::Tombstone);
+    let plan = decide(&[], &remotes, false, Fate::Tombstone);
     assert_eq!(plan.deletions, [1, 0]);
-    let plan = decide(&[], &remotes, USER_MODE, Fate::Unknown);
+    let plan = decide(&[], &remotes, false, Fate::Unknown);
     assert!(plan.deletions.is_empty());
     assert_eq!(
         plan.findings,
@@ -203,16 +189,13 @@ fn only_a_tombstone_deletes_and_children_go_first() {
             Finding::NoTombstone { remote: 1 }
         ]
     );
-    let plan = decide(&[], &remotes, MAILBOX_MODE, Fate::Tombstone);
-    assert!(plan.deletions.is_empty());
-    assert_eq!(plan.findings.len(), 2);
 }
 
 #[test]
 fn a_mailbox_created_again_replaces_its_deleted_predecessor() {
     let locals = [local("a", "new")];
     let remotes = [remote("a", "old")];
-    let plan = decide(&locals, &remotes, USER_MODE, Fate::Tombstone);
+    let plan = decide(&locals, &remotes, false, Fate::Tombstone);
     assert_eq!(steps(&plan, &remotes), ["delete a"]);
     let created = [Update {
         local: 0,
@@ -226,25 +209,19 @@ fn a_mailbox_created_again_replaces_its_deleted_predecessor() {
 fn a_name_held_by_a_foreign_mailbox_blocks_only_its_own() {
     let locals = [local("a", "new"), local("b", "id2")];
     let mut remotes = [remote("a", "old"), remote("b", "id2")];
-    let plan = decide(&locals, &remotes, USER_MODE, Fate::Unknown);
+    let plan = decide(&locals, &remotes, false, Fate::Unknown);
     assert_eq!(plan.updates.len(), 1);
     assert!(plan.findings.contains(&Finding::NameTaken {
         local: 0,
         remote: 0
     }));
-    let force = Permissions {
-        delete: true,
-        replace: true,
-    };
     assert_eq!(
-        decide(&locals, &remotes, force, Fate::Unknown)
-            .updates
-            .len(),
+        decide(&locals, &remotes, true, Fate::Unknown).updates.len(),
         2
     );
     remotes[0].last_uid = Uid(0);
     assert_eq!(
-        decide(&locals, &remotes, USER_MODE, Fate::Unknown)
+        decide(&locals, &remotes, false, Fate::Unknown)
             .updates
             .len(),
         2
@@ -255,14 +232,14 @@ fn a_name_held_by_a_foreign_mailbox_blocks_only_its_own() {
 fn a_rename_onto_a_deleted_mailbox_deletes_first() {
     let locals = [local("b", "id1")];
     let remotes = [remote("a", "id1"), remote("b", "gone")];
-    let plan = decide(&locals, &remotes, USER_MODE, Fate::Tombstone);
+    let plan = decide(&locals, &remotes, false, Fate::Tombstone);
     assert_eq!(steps(&plan, &remotes), ["delete b", "a -> b"]);
 }
 
 #[test]
 fn a_remote_folder_that_lives_under_another_name_is_reported() {
     let remotes = [remote("a", "id1")];
-    let plan = decide(&[], &remotes, MAILBOX_MODE, Fate::Alive(name("b")));
+    let plan = decide(&[], &remotes, false, Fate::Alive(name("b")));
     assert_eq!(
         plan.findings,
         [Finding::LivesElsewhere {
@@ -279,24 +256,17 @@ fn intermediates_are_sent_only_if_they_differ_and_never_hide_messages() {
     locals[0].partition = None;
     let mut remotes = [remote("a", "id1")];
     // The mailbox was deleted, its children keep the name alive.
-    let plan = decide(&locals, &remotes, USER_MODE, Fate::Unknown);
+    let plan = decide(&locals, &remotes, false, Fate::Unknown);
     assert_eq!(steps(&plan, &remotes), ["delete a"]);
     assert_eq!(plan.updates.len(), 1);
-    let plan = decide(&locals, &remotes, MAILBOX_MODE, Fate::Unknown);
-    assert_eq!(plan.updates, []);
-    assert_eq!(plan.rearrangements, []);
     // A foreign mailbox keeps its name even in force mode.
     remotes[0] = remote("a", "foreign");
-    let force = Permissions {
-        delete: true,
-        replace: true,
-    };
-    assert_eq!(decide(&locals, &remotes, force, Fate::Unknown).updates, []);
+    assert_eq!(decide(&locals, &remotes, true, Fate::Unknown).updates, []);
     remotes[0] = remote("a", "id1");
     remotes[0].mailbox_type = intermediate();
-    let plan = decide(&locals, &remotes, USER_MODE, Fate::Unknown);
+    let plan = decide(&locals, &remotes, false, Fate::Unknown);
     assert_eq!(plan.updates, []);
     remotes[0].folder_modseq = ModSeq(2);
-    let plan = decide(&locals, &remotes, USER_MODE, Fate::Unknown);
+    let plan = decide(&locals, &remotes, false, Fate::Unknown);
     assert_eq!(plan.updates.len(), 1);
 }
