@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::replication::{Replication, Server};
 use super::store::{Store, acl, partition};
-use crate::mail::{Guid, MailboxName, Namespace, Uid, UidValidity, UniqueId, UserId};
+use crate::mail::{Guid, MailboxName, Namespace, UidValidity, UniqueId, UserId};
 use crate::plan::log::{Failure, Ownership, Reaction, Task, merge, reaction};
 use crate::spool::quota::QuotaRoot;
 use crate::spool::synclog::LogItem;

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 
 use super::store::{Mailbox, Record, Store};
 use crate::mail::{
-    Acl, Guid, MailboxName, MailboxOptions, MailboxType, ModSeq, Partition, SyncCrc, Uid, UniqueId,
+    Acl, Guid, MailboxName, MailboxOptions, MailboxType, ModSeq, Partition, SyncCrc, UniqueId,
 };
 use crate::plan::apply::{
     Answer, Destination, Limits, Occupant, ReplicaHeader, Since, Step, StepError, Steps,
