@@ -10,6 +10,9 @@ pub mod layout;
 pub mod lock;
 pub mod mailboxes;
 pub mod quota;
+pub mod seen;
+pub mod statuscache;
+pub mod subscriptions;
 pub mod synclog;
 
 pub use error::SpoolError;

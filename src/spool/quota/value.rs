@@ -1,7 +1,7 @@
 //! The stored value of a quota root (databases §12.2).
 
 use crate::dlist::{self, FieldError, FieldProblem, Fields, LiteralStyle, ParseError, Value};
-use crate::mail::ModSeq;
+use crate::mail::{MailboxName, ModSeq};
 
 /// An amount of each resource: what is used, or by how much that changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,17 +126,11 @@ const KEYS: [&str; 4] = ["S", "M", "AS", "NF"];
 
 impl Quota {
     /// Adds a change of usage that happened in `mailbox`; nothing falls below zero. If a scan has
-    /// counted that mailbox already, its numbers change too. `compare` is the key order of the
-    /// database, which is the order in which the scan goes.
-    pub fn change_used(
-        &mut self,
-        delta: Amounts,
-        mailbox: &str,
-        compare: impl Fn(&[u8], &[u8]) -> std::cmp::Ordering,
-    ) {
+    /// counted that mailbox already, its numbers change too (databases §12.2).
+    pub fn change_used(&mut self, delta: Amounts, mailbox: &MailboxName) {
         self.used = self.used.plus(delta).at_least_zero();
         if let Some(scan) = &mut self.scan
-            && compare(mailbox.as_bytes(), scan.mailbox.as_bytes()).is_le()
+            && mailbox.as_str() <= scan.mailbox.as_str()
         {
             scan.used = scan.used.plus(delta);
         }
@@ -320,11 +314,11 @@ mod tests {
             b"%(S (9) M (1) AS (0) NF (6) SCAN %(MBOX user.a.b S 4 M 1 AS 0 NF 2) MODSEQ 7)",
         )
         .unwrap();
-        let compare = |a: &[u8], b: &[u8]| a.cmp(b);
-        quota.change_used(used(5, -3, 0, 0), "user.a.b", compare);
+        let mailbox = |name| MailboxName::parse(name).unwrap();
+        quota.change_used(used(5, -3, 0, 0), &mailbox("user.a.b"));
         assert_eq!(quota.used, used(14, 0, 0, 6));
         assert_eq!(quota.scan.as_ref().unwrap().used, used(9, -2, 0, 2));
-        quota.change_used(used(5, 0, 0, 0), "user.a.c", compare);
+        quota.change_used(used(5, 0, 0, 0), &mailbox("user.a.c"));
         assert_eq!(quota.used.storage, 19);
         assert_eq!(quota.scan.as_ref().unwrap().used.storage, 9);
         assert_eq!(Quota::decode(&quota.encode()).unwrap(), quota);
