@@ -9,6 +9,7 @@ pub mod idle;
 pub mod layout;
 pub mod lock;
 pub mod mailboxes;
+pub mod message;
 pub mod quota;
 pub mod seen;
 pub mod statuscache;
