@@ -9,8 +9,11 @@ use crate::spool::disk::{DiskError, DiskFile};
 
 const PAGE: usize = 4096;
 const SLOTS: usize = 256;
-/// Longest single write of a flush.
-const LONGEST_WRITE: usize = 64 * PAGE;
+/// The most pages in a single write of a flush.
+const LONGEST_RUN: usize = 64;
+
+/// How much of a transaction is kept in memory before it is flushed.
+pub(super) const UNWRITTEN_MAX: usize = 8 * 1024 * 1024;
 
 type Page = Box<[u8]>;
 
@@ -30,7 +33,17 @@ impl Pages {
         buffer: &mut [u8],
     ) -> Result<(), DiskError> {
         for_each_page(offset, buffer.len(), |number, within, part| {
-            let page = self.page(file, number)?;
+            let page = match self.changed.get(&number) {
+                Some(page) => page,
+                None => {
+                    let slot = self.slot(number);
+                    let page = match slot.take() {
+                        Some((cached, page)) if cached == number => page,
+                        _ => load(file, number)?,
+                    };
+                    &slot.insert((number, page)).1
+                }
+            };
             buffer[part].copy_from_slice(&page[within]);
             Ok(())
         })
@@ -76,21 +89,19 @@ impl Pages {
         })
     }
 
-    /// Writes the changed pages to the file, which ends at `end`.
+    /// Writes the changed pages to the file, which ends at `end`; the last ones first, so that a
+    /// file that was only partly written is longer than before.
     pub fn flush(&mut self, file: &DiskFile, end: u64) -> Result<(), DiskError> {
-        let mut run: Vec<u8> = Vec::new();
-        let mut run_start = 0;
-        for (number, page) in &self.changed {
-            let start = number * PAGE as u64;
-            if start != run_start + run.len() as u64 || run.len() >= LONGEST_WRITE {
-                write_run(file, run_start, &run)?;
+        let mut run: Vec<(u64, &Page)> = Vec::new();
+        for (number, page) in self.changed.iter().rev() {
+            let continues = run.last().is_none_or(|(after, _)| *after == number + 1);
+            if !continues || run.len() >= LONGEST_RUN {
+                write_run(file, &run, end)?;
                 run.clear();
-                run_start = start;
             }
-            let length = end.saturating_sub(start).min(PAGE as u64) as usize;
-            run.extend_from_slice(&page[..length]);
+            run.push((*number, page));
         }
-        write_run(file, run_start, &run)?;
+        write_run(file, &run, end)?;
         for (number, page) in std::mem::take(&mut self.changed) {
             *self.slot(number) = Some((number, page));
         }
@@ -113,18 +124,6 @@ impl Pages {
         self.clean.is_empty() && self.changed.is_empty()
     }
 
-    fn page(&mut self, file: &DiskFile, number: u64) -> Result<&Page, DiskError> {
-        if self.changed.contains_key(&number) {
-            return Ok(&self.changed[&number]);
-        }
-        let slot = self.slot(number);
-        let page = match slot.take() {
-            Some((cached, page)) if cached == number => page,
-            _ => load(file, number)?,
-        };
-        Ok(&slot.insert((number, page)).1)
-    }
-
     fn slot(&mut self, number: u64) -> &mut Option<(u64, Page)> {
         if self.clean.is_empty() {
             self.clean.resize(SLOTS, None);
@@ -139,11 +138,16 @@ fn load(file: &DiskFile, number: u64) -> Result<Page, DiskError> {
     Ok(page)
 }
 
-fn write_run(file: &DiskFile, start: u64, run: &[u8]) -> Result<(), DiskError> {
-    match run.is_empty() {
-        true => Ok(()),
-        false => file.write_at(start, run),
-    }
+/// Writes neighbouring pages, given from the last to the first, in one go.
+fn write_run(file: &DiskFile, run: &[(u64, &Page)], end: u64) -> Result<(), DiskError> {
+    let Some((first, _)) = run.last() else {
+        return Ok(());
+    };
+    let start = first * PAGE as u64;
+    let pages = run.iter().rev().flat_map(|(_, page)| page.iter());
+    let mut octets: Vec<u8> = pages.copied().collect();
+    octets.truncate(usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX));
+    file.write_at(start, &octets)
 }
 
 /// Splits `length` octets at `offset` at the borders of pages: calls `each` with the number of

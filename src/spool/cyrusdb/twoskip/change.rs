@@ -4,32 +4,13 @@
 //! Either way the order on the disk is: DIRTY header, records and pointers, COMMIT, clean header,
 //! each durable before the next.
 
-use std::hash::{BuildHasher, RandomState};
-
 use super::format::{BLANK, Kind, MAX_LEVEL, Record, blanks_before, padding};
 use super::search::Place;
 use super::{DbError, Header, Twoskip};
-
-/// How much of a transaction is kept in memory.
-const UNWRITTEN_MAX: usize = 8 * 1024 * 1024;
-
-/// A source of levels for new records: each level is half as probable as the one below.
-#[derive(Debug, Default)]
-pub(super) struct Levels {
-    random: RandomState,
-    drawn: u64,
-}
-
-impl Levels {
-    fn draw(&mut self) -> usize {
-        self.drawn = self.drawn.wrapping_add(1);
-        let coins = self.random.hash_one(self.drawn).trailing_ones() as usize;
-        (1 + coins).min(MAX_LEVEL)
-    }
-}
+use crate::spool::cyrusdb::pages::UNWRITTEN_MAX;
 
 impl Twoskip {
-    pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), DbError> {
+    pub(super) fn put_record(&mut self, key: &[u8], value: &[u8]) -> Result<(), DbError> {
         if key.is_empty() {
             return Err(DbError::Unstorable {
                 path: self.file.path().to_owned(),
@@ -54,7 +35,7 @@ impl Twoskip {
         key: &[u8],
         value: &[u8],
     ) -> Result<(), DbError> {
-        let level = self.levels.draw();
+        let level = self.levels.draw(MAX_LEVEL);
         let mut record = Record::new(Kind::Record, level, key, value);
         record.pointers[1..=level].copy_from_slice(&place.forward[..level]);
         let offset = self.append(record, key, value)?;
@@ -71,7 +52,7 @@ impl Twoskip {
         Ok(())
     }
 
-    pub fn delete(&mut self, key: &[u8]) -> Result<bool, DbError> {
+    pub(super) fn delete_record(&mut self, key: &[u8]) -> Result<bool, DbError> {
         let mut place = self.search(key)?;
         let Some(old) = &place.found else {
             return Ok(false);
@@ -145,21 +126,10 @@ impl Twoskip {
         Ok(self.pages.flush(&self.file, self.end)?)
     }
 
-    pub fn commit(&mut self) -> Result<(), DbError> {
-        let mut result = Ok(());
-        if self.end != self.header.current_size {
-            result = self.commit_changes();
-            match result {
-                Ok(()) => self.repack_if_due(),
-                // Whoever locks the file next finds it DIRTY and recovers it.
-                Err(_) => self.pages.clear(),
-            }
+    pub(super) fn commit_changes(&mut self) -> Result<(), DbError> {
+        if self.end == self.header.current_size {
+            return Ok(());
         }
-        self.unlock()?;
-        result
-    }
-
-    fn commit_changes(&mut self) -> Result<(), DbError> {
         self.append_commit(self.header.current_size)?;
         self.flush()?;
         self.file.sync_all()?;
@@ -178,17 +148,12 @@ impl Twoskip {
         self.append(record, b"", b"").map(drop)
     }
 
-    /// Undoes the open transaction and releases the lock.
-    pub fn abort(&mut self) {
+    pub(super) fn undo_changes(&mut self) -> Result<(), DbError> {
         self.pages.clear();
         self.end = self.header.current_size;
-        let undone = match self.header.dirty {
+        match self.header.dirty {
             true => self.recover(),
             false => Ok(()),
-        };
-        // Whoever locks the file next finds it DIRTY and recovers it.
-        if let Err(error) = undone.and_then(|()| self.unlock()) {
-            tracing::warn!(%error, "could not undo a transaction at once");
         }
     }
 }

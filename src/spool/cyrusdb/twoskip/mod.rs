@@ -24,12 +24,14 @@ mod tests;
 use std::path::Path;
 use std::time::Instant;
 
+use super::levels::Levels;
 use super::pages::Pages;
-use super::{Create, DbError, Pair};
+use super::{Backend, Create, DbError, Engine, Pair};
 use crate::spool::disk::{Disk, DiskFile, LockKind, if_exists};
-use change::Levels;
 use format::{EMPTY_LENGTH, HEADER_LENGTH, Header, Kind, LONGEST_HEAD, Record, SHORTEST_RECORD};
 
+/// A smaller file is not worth a repack (the daemons' number, databases §2.6).
+const WORTH_REPACKING: u64 = 16834;
 /// The mode of new files, before the umask (databases §2.7).
 const MODE: u32 = 0o644;
 
@@ -94,68 +96,7 @@ impl Twoskip {
             replacement.file().write_at(0, &image)?;
             self.file = replacement.commit()?;
         }
-        self.unlock()
-    }
-
-    pub fn get(&mut self, key: &[u8], deadline: Instant) -> Result<Option<Vec<u8>>, DbError> {
-        self.reading(deadline, |db| db.get_here(key))
-    }
-
-    /// The pairs whose keys begin with `prefix`, from the first one or the first after a key, as
-    /// many as one stretch of a scan takes.
-    pub fn stretch(
-        &mut self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        deadline: Instant,
-    ) -> Result<Vec<Pair>, DbError> {
-        self.reading(deadline, |db| db.stretch_here(prefix, after))
-    }
-
-    pub fn check(&mut self, deadline: Instant) -> Result<(), DbError> {
-        self.reading(deadline, Twoskip::check_here)
-    }
-
-    /// Reads under a shared lock.
-    fn reading<T>(
-        &mut self,
-        deadline: Instant,
-        read: impl Fn(&mut Twoskip) -> Result<T, DbError>,
-    ) -> Result<T, DbError> {
-        self.lock_shared(deadline)?;
-        let remembered = !self.pages.is_empty();
-        let mut result = read(self);
-        if remembered && result.as_ref().is_err_and(DbError::is_corrupt) {
-            // Undoing a transaction rewrites heads and leaves the header as it was, so that some
-            // pages may be of before and some of after.
-            self.pages.clear();
-            result = read(self);
-        }
-        self.unlock()?;
-        result
-    }
-
-    /// Takes the shared lock on a clean file and reads its header; recovers the file first if
-    /// it is not clean.
-    fn lock_shared(&mut self, deadline: Instant) -> Result<(), DbError> {
-        while !self.lock(LockKind::Shared, deadline)? {
-            self.unlock()?;
-            self.lock_exclusive(deadline)?;
-            self.unlock()?;
-        }
-        Ok(())
-    }
-
-    /// Starts a transaction: takes the exclusive lock, reads the header and recovers the file if
-    /// it is not clean.
-    pub fn lock_exclusive(&mut self, deadline: Instant) -> Result<(), DbError> {
-        let clean = self.lock(LockKind::Exclusive, deadline)?;
-        self.pages.clear();
-        if !clean && let Err(error) = self.recover() {
-            self.unlock()?;
-            return Err(error);
-        }
-        Ok(())
+        Ok(self.file.unlock()?)
     }
 
     /// Locks the file that has the name now, and reads its header. Tells whether it is clean.
@@ -165,7 +106,7 @@ impl Twoskip {
         let header = match self.read_header() {
             Ok(header) => header,
             Err(error) => {
-                self.unlock()?;
+                self.file.unlock()?;
                 return Err(error);
             }
         };
@@ -176,10 +117,6 @@ impl Twoskip {
         self.records = header.records;
         self.header = header;
         Ok(!self.header.dirty && length == self.header.current_size)
-    }
-
-    fn unlock(&mut self) -> Result<(), DbError> {
-        Ok(self.file.unlock()?)
     }
 
     fn read_header(&self) -> Result<Header, DbError> {
@@ -231,10 +168,90 @@ impl Twoskip {
     }
 
     fn corrupt(&self, offset: u64, what: impl Into<String>) -> DbError {
-        DbError::Corrupt {
-            path: self.file.path().to_owned(),
-            offset,
-            what: what.into(),
+        DbError::corrupt(self.file.path(), offset, what)
+    }
+}
+
+impl Engine for Twoskip {
+    /// Recovers the file first if it is not clean.
+    fn lock_shared(&mut self, deadline: Instant) -> Result<(), DbError> {
+        while !self.lock(LockKind::Shared, deadline)? {
+            self.unlock()?;
+            self.lock_exclusive(deadline)?;
+            self.unlock()?;
         }
+        Ok(())
+    }
+
+    /// Recovers the file if it is not clean.
+    fn lock_exclusive(&mut self, deadline: Instant) -> Result<(), DbError> {
+        let clean = self.lock(LockKind::Exclusive, deadline)?;
+        self.pages.clear();
+        if !clean && let Err(error) = self.recover() {
+            self.unlock()?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn unlock(&mut self) -> Result<(), DbError> {
+        Ok(self.file.unlock()?)
+    }
+
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, DbError> {
+        match self.search(key)?.found {
+            None => Ok(None),
+            Some(record) => {
+                let (_, value) = self.read_pair(&record)?;
+                Ok(Some(value))
+            }
+        }
+    }
+
+    fn stretch(&mut self, prefix: &[u8], after: Option<&[u8]>) -> Result<Vec<Pair>, DbError> {
+        self.read_stretch(prefix, after)
+    }
+
+    fn check(&mut self) -> Result<(), DbError> {
+        self.check_all()
+    }
+
+    fn forget(&mut self) -> bool {
+        let remembered = !self.pages.is_empty();
+        self.pages.clear();
+        remembered
+    }
+
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), DbError> {
+        self.put_record(key, value)
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<bool, DbError> {
+        self.delete_record(key)
+    }
+
+    fn commit(&mut self) -> Result<(), DbError> {
+        self.commit_changes()
+    }
+
+    fn abort(&mut self) -> Result<(), DbError> {
+        self.undo_changes()
+    }
+
+    fn is_repack_due(&self) -> bool {
+        let Header {
+            current_size,
+            repack_size,
+            ..
+        } = self.header;
+        current_size > WORTH_REPACKING && current_size > repack_size.saturating_mul(2)
+    }
+
+    fn repack(&mut self) -> Result<(), DbError> {
+        self.rewrite()
+    }
+
+    fn backend(&self) -> Backend {
+        Backend::Twoskip
     }
 }

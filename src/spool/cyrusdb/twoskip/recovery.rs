@@ -105,7 +105,7 @@ impl Twoskip {
     /// change that is readable and committed, and replaces the file by one with the outcome.
     ///
     /// Where this has to guess it keeps a record rather than lose one.
-    fn salvage(&mut self) -> Result<(), DbError> {
+    pub(super) fn salvage(&mut self) -> Result<(), DbError> {
         let live = self.replay()?;
         if live.is_empty() {
             return Err(self.corrupt(DUMMY_OFFSET, "no record can be read"));

@@ -7,38 +7,12 @@ use super::search::Place;
 use super::{DbError, MODE, Pair, Twoskip};
 use crate::spool::disk::LockKind;
 
-/// A smaller file is not worth it (the daemons' number).
-const WORTHWHILE: u64 = 16834;
-
 impl Twoskip {
-    pub fn repack(&mut self, deadline: Instant) -> Result<(), DbError> {
-        self.lock_exclusive(deadline)?;
-        let result = self.repack_here();
-        self.unlock()?;
-        result
-    }
-
-    /// After a commit, under its lock: what was committed stays so if this fails.
-    pub(super) fn repack_if_due(&mut self) {
-        let Header {
-            current_size,
-            repack_size,
-            ..
-        } = self.header;
-        if current_size <= WORTHWHILE || current_size <= repack_size.saturating_mul(2) {
-            return;
-        }
-        if let Err(error) = self.repack_here() {
-            self.pages.clear();
-            tracing::warn!(%error, "could not repack a database");
-        }
-    }
-
-    fn repack_here(&mut self) -> Result<(), DbError> {
-        self.check_here()?;
+    pub(super) fn rewrite(&mut self) -> Result<(), DbError> {
+        self.check_all()?;
         let mut last: Option<Vec<u8>> = None;
         self.replace_with(|old| {
-            let pairs = old.stretch_here(b"", last.as_deref())?;
+            let pairs = old.read_stretch(b"", last.as_deref())?;
             last = pairs.last().map(|(key, _)| key.clone());
             Ok(pairs)
         })

@@ -4,7 +4,7 @@
 
 use super::format::{DUMMY_OFFSET, Kind, MAX_LEVEL, Record};
 use super::{DbError, Pair, Twoskip};
-use crate::spool::cyrusdb::{STRETCH_BYTES, STRETCH_RECORDS};
+use crate::spool::cyrusdb::Stretch;
 
 /// Where a key stands or would stand.
 #[derive(Debug)]
@@ -91,17 +91,7 @@ impl Twoskip {
         }
     }
 
-    pub fn get_here(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, DbError> {
-        match self.search(key)?.found {
-            None => Ok(None),
-            Some(record) => {
-                let (_, value) = self.read_pair(&record)?;
-                Ok(Some(value))
-            }
-        }
-    }
-
-    pub fn stretch_here(
+    pub(super) fn read_stretch(
         &mut self,
         prefix: &[u8],
         after: Option<&[u8]>,
@@ -112,8 +102,7 @@ impl Twoskip {
             _ => self.record_or_target(place.forward[0])?,
         };
         let mut last = after.unwrap_or_default().to_owned();
-        let mut pairs = Vec::new();
-        let mut bytes = 0;
+        let mut stretch = Stretch::default();
         while let Some(record) = next {
             let (key, value) = self.read_pair(&record)?;
             if !key.starts_with(prefix) {
@@ -123,18 +112,17 @@ impl Twoskip {
                 return Err(self.out_of_order(&record));
             }
             last.clone_from(&key);
-            bytes += key.len() + value.len();
-            pairs.push((key, value));
-            if pairs.len() >= STRETCH_RECORDS || bytes >= STRETCH_BYTES {
+            stretch.push((key, value));
+            if stretch.is_full() {
                 break;
             }
             next = self.record_or_target(record.successor(0, self.end))?;
         }
-        Ok(pairs)
+        Ok(stretch.pairs)
     }
 
     /// Walks everything and checks order, linkage on all levels, checksums and the count.
-    pub(super) fn check_here(&mut self) -> Result<(), DbError> {
+    pub(super) fn check_all(&mut self) -> Result<(), DbError> {
         let dummy = self.record(DUMMY_OFFSET)?;
         let mut expected = [0; MAX_LEVEL];
         for (level, next) in expected.iter_mut().enumerate() {
