@@ -262,7 +262,8 @@ fn pointers_in_a_circle_are_an_error() {
 fn a_flipped_bit_in_a_value_is_an_error() {
     let scratch = Scratch::with(&[("a", Some("1234567"))]);
     let mut octets = scratch.octets();
-    octets[position(&octets, b"a1234567")] ^= 2;
+    let at = position(&octets, b"a1234567");
+    octets[at + 1] ^= 2;
     scratch.set_octets(&octets);
     let mut db = scratch.open();
     db.lock_shared(scratch.disk.lock_deadline()).unwrap();
@@ -364,7 +365,8 @@ fn salvage_removes_nothing_in_doubt() {
         let adds = [("a", Some("1")), ("b", Some("2")), ("c", Some("3"))];
         let scratch = Scratch::with(&[&adds[..], &[(lost, None)]].concat());
         let mut octets = scratch.octets();
-        octets[position(&octets, tail)] ^= 0x40;
+        let at = position(&octets, tail);
+        octets[at] ^= 0x40;
         scratch.set_octets(&octets);
         assert_eq!(salvaged(&scratch), expected);
     }
