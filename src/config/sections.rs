@@ -144,15 +144,6 @@ pub struct ReplicationSettings {
     pub reconnect_max_wait: Duration,
 }
 
-impl ReplicationSettings {
-    /// The channels into whose logs a server writes the changes that it receives (databases §17.1).
-    pub fn channels_of_server(&self) -> impl Iterator<Item = &ChannelName> {
-        self.log_channels
-            .iter()
-            .filter(|channel| self.log && (self.log_chain || self.log_always.contains(channel)))
-    }
-}
-
 /// One channel: a replica, and how to reach it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelSettings {

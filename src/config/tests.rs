@@ -326,20 +326,6 @@ fn channels() {
 }
 
 #[test]
-fn channels_that_a_server_logs_to() {
-    let logged = |lines: &str| -> Vec<String> {
-        let config = with(lines).unwrap();
-        let channels = config.replication.channels_of_server();
-        channels.map(ChannelName::to_string).collect()
-    };
-    let channels = "sync_log_channels: east squatter";
-    assert!(logged(channels).is_empty());
-    assert_eq!(logged(&format!("{channels}\nsync_log: on")), ["squatter"]);
-    let chain = format!("{channels}\nsync_log: on\nsync_log_chain: on");
-    assert_eq!(logged(&chain), ["east", "squatter"]);
-}
-
-#[test]
 fn replica_hosts() {
     let config =
         with("tls_client_cert: /c\ntls_client_key: /k\neast_client_cert: /e\neast_mechs: plain")
