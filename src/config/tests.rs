@@ -338,6 +338,18 @@ fn replica_hosts() {
 }
 
 #[test]
+fn limits_of_the_syntax() {
+    let defaults = load(MINIMUM).unwrap().limits.syntax;
+    assert_eq!(defaults, crate::dlist::Limits::default());
+    let config = with("maxword: 1K\ncyrus_sync_max_file: 99G\ncyrus_sync_max_nesting: 3").unwrap();
+    let syntax = config.limits.syntax;
+    assert_eq!(
+        (syntax.word, syntax.file, syntax.nesting),
+        (1024, u32::MAX, 3)
+    );
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let config = with("sync_password: geheim").unwrap();
     assert!(config.is_given(Key::SyncPassword));
