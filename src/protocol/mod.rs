@@ -3,6 +3,7 @@
 //! Server and client print and parse the same types, so that they cannot disagree.
 
 pub mod command;
+pub mod connection;
 pub mod greeting;
 pub mod reply;
 pub mod sasl;
