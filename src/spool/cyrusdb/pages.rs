@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::spool::disk::{DiskError, DiskFile};
 
 const PAGE: usize = 4096;
-const SLOTS: usize = 256;
+const SLOTS: usize = 512;
 /// The most pages in a single write of a flush.
 const LONGEST_RUN: usize = 64;
 
@@ -17,7 +17,7 @@ pub(super) const UNWRITTEN_MAX: usize = 8 * 1024 * 1024;
 
 type Page = Box<[u8]>;
 
-/// The pages of one file that are in memory: at most 1 MiB of unchanged ones.
+/// The pages of one file that are in memory: at most 2 MiB of unchanged ones.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
     clean: Vec<Option<(u64, Page)>>,
@@ -39,7 +39,8 @@ impl Pages {
                     let slot = self.slot(number);
                     let page = match slot.take() {
                         Some((cached, page)) if cached == number => page,
-                        _ => load(file, number)?,
+                        Some((_, other)) => load(file, number, other)?,
+                        None => load(file, number, empty_page())?,
                     };
                     &slot.insert((number, page)).1
                 }
@@ -55,7 +56,7 @@ impl Pages {
             if !self.changed.contains_key(&number) {
                 let page = match self.slot(number).take() {
                     Some((cached, page)) if cached == number => page,
-                    _ => load(file, number)?,
+                    _ => load(file, number, empty_page())?,
                 };
                 self.changed.insert(number, page);
             }
@@ -132,9 +133,14 @@ impl Pages {
     }
 }
 
-fn load(file: &DiskFile, number: u64) -> Result<Page, DiskError> {
-    let mut page = vec![0; PAGE].into_boxed_slice();
-    file.read_into(number * PAGE as u64, &mut page)?;
+fn empty_page() -> Page {
+    vec![0; PAGE].into_boxed_slice()
+}
+
+/// Fills `page` from the file, with zeros beyond its end.
+fn load(file: &DiskFile, number: u64, mut page: Page) -> Result<Page, DiskError> {
+    let length = file.read_into(number * PAGE as u64, &mut page)?;
+    page[length..].fill(0);
     Ok(page)
 }
 
@@ -144,8 +150,10 @@ fn write_run(file: &DiskFile, run: &[(u64, &Page)], end: u64) -> Result<(), Disk
         return Ok(());
     };
     let start = first * PAGE as u64;
-    let pages = run.iter().rev().flat_map(|(_, page)| page.iter());
-    let mut octets: Vec<u8> = pages.copied().collect();
+    let mut octets = Vec::with_capacity(run.len() * PAGE);
+    for (_, page) in run.iter().rev() {
+        octets.extend_from_slice(page);
+    }
     octets.truncate(usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX));
     file.write_at(start, &octets)
 }

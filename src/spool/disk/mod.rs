@@ -177,6 +177,7 @@ impl Disk {
     /// Opens a file for reading and writing; creates it, and missing directories above it, if it
     /// does not exist.
     pub fn open_or_create(&self, path: &Path, mode: u32) -> Result<DiskFile, DiskError> {
+        let mut tries = 0;
         loop {
             if let Some(file) = if_exists(self.open_write(path))? {
                 return Ok(file);
@@ -185,7 +186,10 @@ impl Disk {
                 self.create_dirs(parent)?;
             }
             match self.create_new(path, mode) {
-                Err(error) if error.is_already_exists() || error.is_not_found() => continue,
+                // Somebody came between, or it is a symbolic link that leads nowhere.
+                Err(error) if tries < 10 && (error.is_already_exists() || error.is_not_found()) => {
+                    tries += 1;
+                }
                 result => return result,
             }
         }
@@ -393,6 +397,15 @@ mod tests {
         assert!(!disk.unlink(&dir.path().join("none")).unwrap());
         assert!(!disk.remove_dir(&dir.path().join("none")).unwrap());
         assert!(disk.read_dir(&dir.path().join("none")).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("link");
+        std::os::unix::fs::symlink("/nonexistent/file", &path).unwrap();
+        let created = Disk::default().open_or_create(&path, FILE_MODE);
+        assert!(created.unwrap_err().is_already_exists());
     }
 
     #[test]

@@ -131,6 +131,7 @@ impl Twoskip {
         // Records after `committed` count only when a COMMIT follows and all before is readable.
         let mut pending = Vec::new();
         let mut tail_readable = true;
+        let mut skipped: u64 = 0;
         let mut offset = DUMMY_OFFSET;
         while offset + SHORTEST_RECORD as u64 <= self.end {
             let mut start = [0; 8];
@@ -142,7 +143,10 @@ impl Twoskip {
             let record = match self.readable_record(offset) {
                 Ok(record) => record,
                 Err(error) if error.is_corrupt() => {
-                    tracing::warn!(%error, "skipped");
+                    if skipped == 0 {
+                        tracing::warn!(%error, "skipping what cannot be read");
+                    }
+                    skipped += 8;
                     tail_readable &= offset < committed;
                     offset += 8;
                     continue;
@@ -164,6 +168,10 @@ impl Twoskip {
                 }
                 Kind::Record | Kind::Delete => pending.push(record),
             }
+        }
+        if skipped > 0 {
+            let file = self.file.path().display();
+            tracing::warn!(%file, octets = skipped, "skipped what cannot be read");
         }
         Ok(live)
     }
