@@ -277,7 +277,7 @@ macro_rules! tests_of {
             }
 
             proptest! {
-                #![proptest_config(ProptestConfig::with_cases(32))]
+                #![proptest_config(ProptestConfig::with_cases(16))]
 
                 #[test]
                 fn survives_cuts(steps in any_steps(), seed: u64) {
@@ -332,7 +332,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     /// Each root is changed by itself, so there is one change to a transaction here.
     #[test]
