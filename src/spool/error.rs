@@ -7,6 +7,7 @@ use super::cyrusdb::DbError;
 use super::disk::DiskError;
 use super::layout::UnknownPartition;
 use super::lock::LockError;
+use super::mailbox::ChangeError;
 use crate::mail::{MailboxName, NameError};
 
 /// What went wrong in the store, and where.
@@ -25,6 +26,9 @@ pub enum SpoolError {
     /// A mailbox is on a partition without a directory.
     #[error(transparent)]
     Partition(#[from] UnknownPartition),
+    /// A mailbox cannot be changed like that.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
     /// A file holds a name that nobody may use.
     #[error("{}: {source}", path.display())]
     Name {
@@ -91,6 +95,7 @@ impl SpoolError {
             SpoolError::Lock(error) => error.is_retryable(),
             SpoolError::Mailbox { source, .. } => source.is_retryable(),
             SpoolError::Partition(_)
+            | SpoolError::Change(_)
             | SpoolError::Name { .. }
             | SpoolError::Corrupt { .. }
             | SpoolError::Unsupported { .. } => false,
