@@ -77,20 +77,16 @@ fn stored_seconds(seconds: i64) -> u32 {
 
 /// The instant of local midnight, unless it lies before 1970.
 fn local_midnight(day: i64, zone: &TimeZone) -> Option<i64> {
-    let utc = day.checked_mul(SECONDS_PER_DAY)?;
-    let local = civil_day(day).and_then(|date| {
-        let zoned = date.at(0, 0, 0, 0).to_zoned(zone.clone()).ok()?;
-        Some(zoned.timestamp().as_second())
-    });
-    // Years beyond 9999 have no zone rules; the day itself is near enough.
-    Some(local.unwrap_or(utc)).filter(|seconds| *seconds >= 0)
-}
-
-fn civil_day(day: i64) -> Option<civil::Date> {
-    let days = i32::try_from(day).ok()?;
-    civil::date(1970, 1, 1)
-        .checked_add(jiff::Span::new().try_days(days).ok()?)
-        .ok()
+    // The calendar repeats itself every 400 years; zone rules have an end only there.
+    const DAYS_IN_400_YEARS: i64 = 146_097;
+    const SAFE_DAYS: i64 = 7600 * 365;
+    let repeats = (day - SAFE_DAYS).max(0) / DAYS_IN_400_YEARS;
+    let shift = repeats * DAYS_IN_400_YEARS;
+    let span = jiff::Span::new().try_days(day - shift).ok()?;
+    let date = civil::date(1970, 1, 1).checked_add(span).ok()?;
+    let zoned = date.at(0, 0, 0, 0).to_zoned(zone.clone()).ok()?;
+    let midnight = zoned.timestamp().as_second() + shift * SECONDS_PER_DAY;
+    Some(midnight).filter(|seconds| *seconds >= 0)
 }
 
 fn midnight_of(time: UnixTime, zone: &TimeZone) -> u32 {
@@ -336,6 +332,16 @@ mod tests {
     fn the_day_counts_without_a_time() {
         let date = HeaderDate::parse(b"Tue, 3 Mar 2026");
         assert_eq!((date.day, date.instant), (Some(20_515), None));
+    }
+
+    #[test]
+    fn years_far_ahead_have_zones_too() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        for year in [2400, 9900, 12_026, 400_000] {
+            let day = days_from_civil(year, 7).unwrap();
+            let summer = day * SECONDS_PER_DAY - 2 * 3600;
+            assert_eq!(local_midnight(day, &zone), Some(summer), "{year}");
+        }
     }
 
     #[test]

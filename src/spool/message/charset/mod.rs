@@ -6,6 +6,7 @@
 //! (EBCDIC and the like, see [`Charset::decode`]) becomes one U+FFFD per piece of text, which only
 //! affects the text that searches see (mailbox-format §4.11).
 
+mod multi_byte;
 mod names;
 mod utf7;
 
@@ -50,6 +51,9 @@ fn convert(converter: &str, bytes: &[u8]) -> Vec<u8> {
     if let Some(table) = single_byte(converter) {
         return table.decode(bytes);
     }
+    if let Some(charset) = multi_byte::find(converter) {
+        return charset.decode(bytes).into_bytes();
+    }
     let text = match converter {
         "UTF-8" => String::from_utf8_lossy(bytes).into_owned(),
         "UTF-7" => utf7::decode(bytes, utf7::Variant::Mail),
@@ -69,26 +73,22 @@ fn convert(converter: &str, bytes: &[u8]) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// The multi-byte encodings that `encoding_rs` shares with ICU.
+/// Encodings that `encoding_rs` shares with ICU, or nearly so: the rarer variants of one charset
+/// differ in some symbols.
 fn encoding(converter: &str) -> Option<&'static Encoding> {
     Some(match converter {
         "UTF-16BE" => encoding_rs::UTF_16BE,
         "UTF-16LE" => encoding_rs::UTF_16LE,
-        "gb18030" => encoding_rs::GB18030,
-        "windows-936-2000" | "ibm-1386_P100-2001" | "ibm-1383_P110-1999" => encoding_rs::GBK,
-        "windows-950-2000" | "ibm-950_P110-1999" | "ibm-1373_P100-2002" | "ibm-1375_P100-2008"
+        "ibm-1386_P100-2001" | "ibm-1383_P110-1999" => encoding_rs::GBK,
+        "ibm-950_P110-1999" | "ibm-1373_P100-2002" | "ibm-1375_P100-2008"
         | "ibm-5471_P100-2006" => encoding_rs::BIG5,
-        "windows-949-2000"
-        | "ibm-949_P110-1999"
-        | "ibm-949_P11A-1999"
-        | "ibm-1363_P11B-1998"
-        | "ibm-1363_P110-1997"
-        | "ibm-970_P110_P110-2006_U2" => encoding_rs::EUC_KR,
-        "ibm-942_P12A-1999" | "ibm-943_P15A-2003" | "ibm-943_P130-1999" => encoding_rs::SHIFT_JIS,
-        "ibm-33722_P12A_P12A-2009_U2"
-        | "ibm-33722_P120-1999"
-        | "ibm-954_P101-2007"
-        | "euc-jp-2007" => encoding_rs::EUC_JP,
+        "ibm-949_P110-1999" | "ibm-949_P11A-1999" | "ibm-1363_P11B-1998" | "ibm-1363_P110-1997" => {
+            encoding_rs::EUC_KR
+        }
+        "ibm-942_P12A-1999" | "ibm-943_P130-1999" => encoding_rs::SHIFT_JIS,
+        "ibm-33722_P12A_P12A-2009_U2" | "ibm-33722_P120-1999" | "ibm-954_P101-2007" => {
+            encoding_rs::EUC_JP
+        }
         "ISO_2022,locale=ja,version=0"
         | "ISO_2022,locale=ja,version=1"
         | "ISO_2022,locale=ja,version=2"

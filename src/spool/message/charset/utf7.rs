@@ -26,13 +26,21 @@ pub(super) fn decode(bytes: &[u8], variant: Variant) -> String {
             } else {
                 rest = shifted(rest, variant, &mut text);
             }
-        } else if byte.is_ascii() {
+        } else if is_direct(byte, variant) {
             text.push(char::from(byte));
         } else {
             text.push(char::REPLACEMENT_CHARACTER);
         }
     }
     text
+}
+
+/// Whether a byte may stand for itself.
+fn is_direct(byte: u8, variant: Variant) -> bool {
+    match variant {
+        Variant::Mail => matches!(byte, b' '..=b'}' | b'\r' | b'\n' | b'\t') && byte != b'\\',
+        Variant::ImapMailboxName => matches!(byte, b' '..=b'~'),
+    }
 }
 
 /// Decodes base64 of UTF-16 up to the first other character, a `-` included.
@@ -54,7 +62,8 @@ fn shifted<'a>(bytes: &'a [u8], variant: Variant, text: &mut String) -> &'a [u8]
     }
     let decoded = char::decode_utf16(units);
     text.extend(decoded.map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)));
-    if count >= 6 || bits & ((1 << count) - 1) != 0 {
+    let shifted_nothing = !rest.is_empty() && rest.len() == bytes.len();
+    if shifted_nothing || bits & ((1 << count) - 1) != 0 {
         text.push(char::REPLACEMENT_CHARACTER);
     }
     match rest {
@@ -87,6 +96,7 @@ mod tests {
             decode(b"Entw&APw-rfe&-", Variant::ImapMailboxName),
             "Entwürfe&"
         );
-        assert_eq!(decode(b"\xE4+A", Variant::Mail), "\u{FFFD}\u{FFFD}");
+        assert_eq!(decode(b"a+", Variant::Mail), "a");
+        assert_eq!(decode(b"\xE4+B+ ", Variant::Mail), "\u{FFFD}\u{FFFD} ");
     }
 }

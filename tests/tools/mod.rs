@@ -1,0 +1,4 @@
+//! What the tests share.
+
+pub mod cache_store;
+pub mod lab;
