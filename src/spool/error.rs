@@ -20,6 +20,14 @@ pub enum SpoolError {
     /// A database could not be read or changed.
     #[error(transparent)]
     Database(#[from] DbError),
+    /// An SQLite database could not be read or changed.
+    #[error("{}: {source}", path.display())]
+    Sql {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
     /// A name lock could not be had.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -92,6 +100,7 @@ impl SpoolError {
         match self {
             SpoolError::Disk(error) => error.is_temporary(),
             SpoolError::Database(error) => error.is_temporary(),
+            SpoolError::Sql { source, .. } => is_busy(source),
             SpoolError::Lock(error) => error.is_retryable(),
             SpoolError::Mailbox { source, .. } => source.is_retryable(),
             SpoolError::Partition(_)
@@ -110,10 +119,19 @@ impl SpoolError {
             | SpoolError::Lock(LockError::Disk(error)) => {
                 matches!(error, DiskError::LockTimeout { .. })
             }
+            SpoolError::Sql { source, .. } => is_busy(source),
             SpoolError::Mailbox { source, .. } => source.is_lock_timeout(),
             _ => false,
         }
     }
+}
+
+/// Whether another process has held an SQLite database for too long.
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)
+    )
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub mod mailboxes;
 pub mod message;
 pub mod quota;
 pub mod seen;
+pub mod sieve;
 pub mod staging;
 pub mod statuscache;
 pub mod subscriptions;

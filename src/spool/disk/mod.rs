@@ -239,6 +239,21 @@ impl Disk {
             .named("make the link", to)
     }
 
+    /// Makes a symbolic link, under a name that must not exist. Durable after [`Disk::sync_dir`].
+    pub fn symbolic_link(&self, target: &Path, path: &Path) -> Result<(), DiskError> {
+        let step = || Step::SymbolicLink {
+            path: path.into(),
+            target: target.into(),
+        };
+        self.step(step, || std::os::unix::fs::symlink(target, path))
+            .named("make the symbolic link", path)
+    }
+
+    /// Where a symbolic link leads; `None` if there is nothing.
+    pub fn link_target(&self, path: &Path) -> Result<Option<PathBuf>, DiskError> {
+        if_exists(fs::read_link(path).named("read the symbolic link", path))
+    }
+
     /// Removes a name of a file; false if there is none. Durable after [`Disk::sync_dir`].
     pub fn unlink(&self, path: &Path) -> Result<bool, DiskError> {
         let step = || Step::Unlink { path: path.into() };

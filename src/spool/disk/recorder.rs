@@ -71,6 +71,10 @@ pub enum Step {
         from: PathBuf,
         to: PathBuf,
     },
+    SymbolicLink {
+        path: PathBuf,
+        target: PathBuf,
+    },
     /// Of a file or an empty directory.
     Unlink {
         path: PathBuf,
@@ -188,6 +192,7 @@ struct Model {
 enum Node {
     File { now: Vec<u8>, durable: Vec<u8> },
     Directory { now: Entries, durable: Entries },
+    Link { target: PathBuf },
 }
 
 type Entries = BTreeMap<OsString, FileNumber>;
@@ -207,7 +212,11 @@ impl Model {
         let mut entries = Entries::new();
         for entry in fs::read_dir(path)? {
             let entry = entry?;
-            let child = match entry.file_type()?.is_dir() {
+            let kind = entry.file_type()?;
+            let child = match kind.is_dir() {
+                _ if kind.is_symlink() => self.add(Node::Link {
+                    target: fs::read_link(entry.path())?,
+                }),
                 true => {
                     let child = self.add(Node::empty_directory());
                     self.load_directory(&entry.path(), child)?;
@@ -243,7 +252,7 @@ impl Model {
             .iter()
             .try_fold(ROOT, |number, name| match self.nodes.get(&number)? {
                 Node::Directory { now, .. } => now.get(name).copied(),
-                Node::File { .. } => None,
+                Node::File { .. } | Node::Link { .. } => None,
             })
     }
 
@@ -252,7 +261,7 @@ impl Model {
         let number = self.find(path.parent()?)?;
         match self.nodes.get_mut(&number)? {
             Node::Directory { now, .. } => Some((now, path.file_name()?)),
-            Node::File { .. } => None,
+            Node::File { .. } | Node::Link { .. } => None,
         }
     }
 
@@ -316,6 +325,11 @@ impl Model {
                     self.put(to, number);
                 }
             }
+            Step::SymbolicLink { path, target } => {
+                let target = target.clone();
+                let number = self.add(Node::Link { target });
+                self.put(path, number);
+            }
             Step::Unlink { path } => {
                 self.take(path);
             }
@@ -339,6 +353,7 @@ impl Model {
             Some(Node::File { now, durable }) => {
                 fs::write(target, survival.mix(number, now, durable))
             }
+            Some(Node::Link { target: led_to }) => std::os::unix::fs::symlink(led_to, target),
             None => Ok(()),
         }
     }

@@ -139,6 +139,18 @@ impl MailboxList {
         }
     }
 
+    /// Whether the list remembers that a mailbox was deleted, even if its name means another one
+    /// by now.
+    ///
+    /// # Errors
+    /// If the list cannot be read or the record is damaged.
+    pub fn was_deleted(&mut self, id: &UniqueId) -> Result<bool, SpoolError> {
+        match self.db.get(&id_key(id))? {
+            Some(value) => Ok(self.context.id_record(id.clone(), &value)?.0.is_tombstone()),
+            None => Ok(false),
+        }
+    }
+
     /// All entries of a user: INBOX, what is below it, and then, if wanted, deleted mailboxes;
     /// each part in the order of the list, tombstones and intermediates included.
     ///

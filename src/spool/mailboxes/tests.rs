@@ -252,6 +252,9 @@ fn what_stays_after_a_delete() {
         ]
     );
     assert_eq!(list.history(&id("aa5")).unwrap(), []);
+    assert!(list.was_deleted(&id("aa2")).unwrap());
+    assert!(!list.was_deleted(&id("aa1")).unwrap());
+    assert!(!list.was_deleted(&id("aa5")).unwrap());
     assert!(!list.has_children(&name("user.alice")).unwrap());
 }
 
