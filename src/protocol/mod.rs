@@ -3,4 +3,8 @@
 //! Server and client print and parse the same types, so that they cannot disagree.
 
 pub mod command;
+pub mod connection;
+pub mod greeting;
 pub mod reply;
+pub mod sasl;
+pub mod stream;

@@ -191,6 +191,8 @@ pub enum Status {
     ExtraArguments(&'static str),
     /// GET, APPLY or RESTORE with a malformed value. The verb is in upper case.
     Unparsable(&'static str),
+    /// A client looks for IMAP here (wire-protocol §12).
+    NotImap,
     /// The server shuts down; the connection is closed behind this line.
     ShuttingDown,
 }
@@ -232,6 +234,7 @@ impl fmt::Display for Status {
             Status::Unparsable(verb) => {
                 return write!(f, "BAD IMAP_PROTOCOL_ERROR Failed to parse {verb} line");
             }
+            Status::NotImap => "C01 BAD This is a replication server, not IMAP",
             Status::ShuttingDown => "BYE shutting down",
         };
         f.write_str(text)

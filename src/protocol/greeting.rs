@@ -1,0 +1,128 @@
+//! The banner and the capabilities it tells (wire-protocol §2, §6).
+
+/// The capability by which Sieve scripts travel as messages.
+pub const SIEVE_MAILBOX: &str = "SIEVE-MAILBOX";
+
+/// What a server offers before authentication.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// SASL mechanisms that are usable now, in the server's order.
+    pub mechanisms: Vec<String>,
+    /// STARTTLS.
+    pub starttls: bool,
+    /// COMPRESS DEFLATE.
+    pub deflate: bool,
+    /// SIEVE-MAILBOX.
+    pub sieve_mailbox: bool,
+    /// REPLICATION-ARCHIVE (3.8 and later).
+    pub replication_archive: bool,
+}
+
+impl Capabilities {
+    /// Appends the banner. A peer that needs no authentication gets only the last line:
+    /// `capabilities` of [`Capabilities::default`].
+    pub fn write_banner(&self, out: &mut Vec<u8>, server_name: &str, version: &str) {
+        let mut line = |text: &str| {
+            out.extend_from_slice(b"* ");
+            out.extend_from_slice(text.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        };
+        if !self.mechanisms.is_empty() {
+            line(&format!("SASL {}", self.mechanisms.join(" ")));
+        }
+        for (offered, text) in [
+            (self.starttls, "STARTTLS"),
+            (self.deflate, "COMPRESS DEFLATE"),
+            (self.sieve_mailbox, SIEVE_MAILBOX),
+            (self.replication_archive, "REPLICATION-ARCHIVE"),
+        ] {
+            if offered {
+                line(text);
+            }
+        }
+        line(&format!("OK {server_name} Cyrus sync server {version}"));
+    }
+
+    /// Takes one line of a banner, without its end; true if it is the last.
+    pub fn read_line(&mut self, line: &[u8]) -> bool {
+        if line
+            .get(..4)
+            .is_some_and(|start| start.eq_ignore_ascii_case(b"* OK"))
+        {
+            return true;
+        }
+        let text = String::from_utf8_lossy(line);
+        let mut words = text.split_ascii_whitespace().skip(1);
+        let name = words.next().unwrap_or_default().to_ascii_uppercase();
+        match name.as_str() {
+            "SASL" => self.mechanisms = words.map(str::to_ascii_uppercase).collect(),
+            "STARTTLS" => self.starttls = true,
+            "COMPRESS" => {
+                self.deflate |= words.any(|word| word.eq_ignore_ascii_case("DEFLATE"));
+            }
+            SIEVE_MAILBOX => self.sieve_mailbox = true,
+            "REPLICATION-ARCHIVE" => self.replication_archive = true,
+            _ => {}
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(banner: &str) -> Capabilities {
+        let mut capabilities = Capabilities::default();
+        let lines: Vec<bool> = banner
+            .split_terminator("\r\n")
+            .map(|line| capabilities.read_line(line.as_bytes()))
+            .collect();
+        assert_eq!(
+            lines.iter().position(|last| *last),
+            Some(lines.len() - 1),
+            "only the last line ends a banner"
+        );
+        capabilities
+    }
+
+    /// The banners of wire-protocol §2.
+    #[test]
+    fn banners_both_ways() {
+        for (banner, name) in [
+            (
+                "* SASL PLAIN LOGIN CRAM-MD5 DIGEST-MD5 SCRAM-SHA-1 SCRAM-SHA-256\r\n\
+                 * COMPRESS DEFLATE\r\n* SIEVE-MAILBOX\r\n\
+                 * OK r.example.org Cyrus sync server 3.6.1-Debian-3.6.1-4+deb12u5\r\n",
+                "r.example.org",
+            ),
+            (
+                "* STARTTLS\r\n* COMPRESS DEFLATE\r\n* SIEVE-MAILBOX\r\n\
+                 * OK t.example.org Cyrus sync server 3.6.1-Debian-3.6.1-4+deb12u5\r\n",
+                "t.example.org",
+            ),
+            (
+                "* SASL PLAIN LOGIN\r\n* SIEVE-MAILBOX\r\n* REPLICATION-ARCHIVE\r\n\
+                 * OK t.example.org Cyrus sync server 3.6.1-Debian-3.6.1-4+deb12u5\r\n",
+                "t.example.org",
+            ),
+            (
+                "* OK u.example.org Cyrus sync server 3.6.1-Debian-3.6.1-4+deb12u5\r\n",
+                "u.example.org",
+            ),
+        ] {
+            let mut out = Vec::new();
+            read(banner).write_banner(&mut out, name, "3.6.1-Debian-3.6.1-4+deb12u5");
+            assert_eq!(String::from_utf8(out).unwrap(), banner);
+        }
+    }
+
+    #[test]
+    fn names_compare_without_case_and_unknown_ones_are_ignored() {
+        let capabilities =
+            read("* sasl plain\r\n\r\n* NEWS x\r\n*\r\n* compress deflate\r\n* ok\r\n");
+        assert_eq!(capabilities.mechanisms, ["PLAIN"]);
+        assert!(capabilities.deflate);
+        assert!(!capabilities.starttls);
+    }
+}

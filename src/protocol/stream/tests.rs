@@ -1,0 +1,176 @@
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+use super::*;
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+fn run(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(test);
+}
+
+fn pair() -> (Stream, DuplexStream) {
+    let (near, far) = tokio::io::duplex(1 << 20);
+    (Stream::new(Box::new(near), TIMEOUT), far)
+}
+
+#[test]
+fn lines_and_counters() {
+    run(async {
+        let (mut stream, mut far) = pair();
+        far.write_all(b"NOOP\r\nEXIT\n\r\nlong").await.unwrap();
+        assert_eq!(stream.read_line(10).await.unwrap(), b"NOOP");
+        assert_eq!(stream.read_line(10).await.unwrap(), b"EXIT");
+        assert_eq!(stream.read_line(10).await.unwrap(), b"");
+        assert!(matches!(
+            stream.read_line(3).await,
+            Err(StreamError::LineTooLong(3))
+        ));
+        stream.queue().extend_from_slice(b"OK\r\n");
+        stream.flush().await.unwrap();
+        assert_eq!(
+            stream.traffic(),
+            Traffic {
+                received: 17,
+                sent: 4
+            }
+        );
+    });
+}
+
+#[test]
+fn silence_and_end_are_told_apart() {
+    run(async {
+        let (mut stream, far) = pair();
+        let short = Duration::from_millis(10);
+        stream.set_timeout(short);
+        match stream.wait_for_input().await {
+            Err(StreamError::TimedOut(waited)) => assert_eq!(waited, short),
+            other => panic!("{other:?}"),
+        }
+        drop(far);
+        assert!(matches!(
+            stream.wait_for_input().await,
+            Err(StreamError::Closed)
+        ));
+    });
+}
+
+/// The compressed answer of wire-protocol §5.
+const NOOP_COMPLETED: [u8; 27] = [
+    0xf2, 0xf7, 0x56, 0xf0, 0xcb, 0xcf, 0x2f, 0x50, 0x48, 0xce, 0xcf, 0x2d, 0xc8, 0x49, 0x2d, 0x49,
+    0x4d, 0xe1, 0xe5, 0x02, 0x00, 0x00, 0x00, 0xff, 0xff, 0x00, 0x00,
+];
+
+#[test]
+fn compressed_octets_behind_the_last_line_are_not_lost() {
+    run(async {
+        let (mut stream, mut far) = pair();
+        far.write_all(b"OK DEFLATE active\r\n").await.unwrap();
+        far.write_all(&NOOP_COMPLETED[..7]).await.unwrap();
+        assert_eq!(stream.read_line(100).await.unwrap(), b"OK DEFLATE active");
+        stream.start_deflate(Level::Default).unwrap();
+        assert!(stream.is_compressed());
+        far.write_all(&NOOP_COMPLETED[7..25]).await.unwrap();
+        assert_eq!(stream.read_line(100).await.unwrap(), b"OK Noop completed");
+        assert!(stream.start_deflate(Level::Default).is_err());
+        // The peer just disappears, without an end of its compressed stream.
+        drop(far);
+        let end = stream.wait_for_input().await;
+        assert!(matches!(end, Err(StreamError::Closed)), "{end:?}");
+    });
+}
+
+#[test]
+fn each_flush_ends_with_a_sync_marker() {
+    run(async {
+        let (mut stream, mut far) = pair();
+        stream.start_deflate(Level::Default).unwrap();
+        let mut received = [0; 1000];
+        for text in [b"OK Noop completed\r\n".as_slice(), b"OK Finished\r\n"] {
+            stream.queue().extend_from_slice(text);
+            stream.flush().await.unwrap();
+            let count = far.read(&mut received).await.unwrap();
+            assert!(received[..count].ends_with(&[0, 0, 0xff, 0xff]));
+            stream.flush().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn two_compressed_streams_talk() {
+    run(async {
+        let (near, far) = tokio::io::duplex(100);
+        let mut near = Stream::new(Box::new(near), TIMEOUT);
+        let mut far = Stream::new(Box::new(far), TIMEOUT);
+        near.start_deflate(Level::Fastest).unwrap();
+        far.start_deflate(Level::Best).unwrap();
+        let noise: Vec<u8> = (0_u32..300_000)
+            .map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .filter(|octet| *octet != b'\n')
+            .collect();
+        let send = async {
+            near.queue().extend_from_slice(&noise);
+            near.queue().push(b'\n');
+            near.flush().await.unwrap();
+            near.queue().extend_from_slice(&vec![b'x'; 1 << 20]);
+            near.relieve().await.unwrap();
+            near.queue().push(b'\n');
+            near.flush().await.unwrap();
+            assert!(near.traffic().sent < noise.len() as u64 + 20_000);
+        };
+        let receive = async {
+            assert_eq!(far.read_line(1 << 20).await.unwrap(), noise);
+            assert_eq!(far.read_line(1 << 20).await.unwrap().len(), 1 << 20);
+        };
+        tokio::join!(send, receive);
+    });
+}
+
+#[test]
+fn garbage_instead_of_compressed_octets_is_an_error() {
+    run(async {
+        let (mut stream, mut far) = pair();
+        stream.start_deflate(Level::Default).unwrap();
+        far.write_all(b"NOOP\r\nNOOP\r\n\xff\xff\xff\xff")
+            .await
+            .unwrap();
+        assert!(matches!(
+            stream.read_line(100).await,
+            Err(StreamError::Io(_))
+        ));
+    });
+}
+
+#[test]
+fn plain_text_behind_starttls_is_discarded() {
+    run(async {
+        let (mut stream, mut far) = pair();
+        far.write_all(b"STARTTLS\r\nAPPLY UNUSER bob\r\n")
+            .await
+            .unwrap();
+        stream.read_line(100).await.unwrap();
+        let (mut transport, discarded) = stream.into_transport().unwrap();
+        assert_eq!(discarded, 18);
+        far.write_all(b"hello").await.unwrap();
+        let mut octets = [0; 100];
+        assert_eq!(transport.read(&mut octets).await.unwrap(), 5);
+    });
+}
+
+#[test]
+fn an_unfinished_value_is_never_completed() {
+    run(async {
+        let (mut stream, mut far) = pair();
+        stream.queue().extend_from_slice(b"* MESSAGE %{");
+        stream.abandon();
+        assert!(matches!(stream.flush().await, Err(StreamError::Unfinished)));
+        assert!(stream.shutdown().await.is_err());
+        let mut octets = Vec::new();
+        far.read_to_end(&mut octets).await.unwrap();
+        assert!(octets.is_empty());
+    });
+}
