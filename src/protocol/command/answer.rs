@@ -4,6 +4,7 @@ use super::error::DecodeError;
 use super::files::{files, guids, write_guids};
 use super::line::DecodedLine;
 use super::mailbox::{PairWriter, Role};
+use super::meta::annotation_value;
 use super::record::RecordList;
 use super::{
     AnnotationKey, MailboxItem, Quota, Script, ScriptState, SeenState, names_that_can_exist,
@@ -72,7 +73,7 @@ impl Answer {
             "SIEVE" => Answer::Sieve(ScriptState::decode(fields()?)?),
             "ANNOTATION" => Answer::Annotation(
                 AnnotationKey::decode(fields()?)?,
-                fields()?.bytes("VALUE")?.to_vec(),
+                annotation_value(fields()?)?,
             ),
             "MISSING" => Answer::Missing(guids("MISSING", value.as_list()?)?),
             "ENABLED" => Answer::Enabled(names_that_can_exist(value.as_list()?, |name| {

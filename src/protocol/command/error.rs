@@ -32,6 +32,9 @@ pub enum DecodeError {
     /// A name that is to be created and cannot be a mailbox's.
     #[error("{0:?} is no usable mailbox name")]
     BadNewName(String),
+    /// A subscription of a user, or to a mailbox, that cannot exist. There is nothing to do.
+    #[error("nobody can subscribe to {0:?}")]
+    NoSuchSubscription(String),
     /// GET, APPLY or RESTORE with a sub-command that does not exist.
     #[error("unknown command {verb} {name:?}")]
     UnknownCommand {
@@ -92,6 +95,11 @@ impl fmt::Display for RecordProblem {
 }
 
 impl DecodeError {
+    /// Whether the command asks for nothing, so that it has succeeded already.
+    pub fn is_nothing_to_do(&self) -> bool {
+        matches!(self, DecodeError::NoSuchSubscription(_))
+    }
+
     /// What a server answers (wire-protocol §9.1, commands §4.2).
     pub fn refusal(&self) -> Refusal {
         match self {
@@ -104,7 +112,9 @@ impl DecodeError {
                 RecordProblem::TooManyFlags | RecordProblem::IllegalFlag { .. } => Refusal::Unknown,
             },
             DecodeError::NoSuchMailbox(_) => Refusal::MailboxNonexistent,
-            DecodeError::NoSuchUser(_) | DecodeError::BadNewName(_) => Refusal::Unknown,
+            DecodeError::NoSuchUser(_)
+            | DecodeError::BadNewName(_)
+            | DecodeError::NoSuchSubscription(_) => Refusal::Unknown,
             DecodeError::UnknownCommand { .. } | DecodeError::UnknownAnswer(_) => {
                 Refusal::ProtocolError
             }

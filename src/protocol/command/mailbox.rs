@@ -2,6 +2,7 @@
 //! value of the sync cache (algorithm §12).
 
 use super::error::DecodeError;
+use super::meta::annotation_value;
 use super::record::{RecordList, wrap_date, write_annotations, write_record};
 use crate::dlist::{
     FieldError, FieldProblem, Fields, LiteralStyle, Value, write_flag, write_number, write_text,
@@ -564,7 +565,7 @@ fn annotations(fields: Fields<'_>) -> Result<Vec<Annotation>, FieldError> {
                 entry: fields.text("ENTRY")?.to_owned(),
                 user: fields.text("USERID")?.to_owned(),
                 modseq: ModSeq(fields.number("MODSEQ")?),
-                value: fields.bytes("VALUE")?.to_vec(),
+                value: annotation_value(fields)?,
             })
         })
         .collect()

@@ -4,7 +4,7 @@ use super::error::DecodeError;
 use super::mailbox::PairWriter;
 use super::record::wrap_date;
 use super::{mailbox_name, user_id};
-use crate::dlist::{FieldError, FieldProblem, Fields, LiteralStyle};
+use crate::dlist::{FieldError, FieldProblem, Fields, LiteralStyle, Value};
 use crate::mail::{Guid, MailboxName, Uid, UniqueId, UnixTime, UserId};
 
 /// What a user has seen of one mailbox (commands §2.2).
@@ -66,10 +66,11 @@ pub struct Subscription {
 
 impl Subscription {
     pub(super) fn decode(fields: Fields<'_>) -> Result<Subscription, DecodeError> {
-        Ok(Subscription {
-            user: fields.parsed("USERID", "user id", UserId::parse)?,
-            mailbox: fields.parsed("MBOXNAME", "mailbox name", MailboxName::parse)?,
-        })
+        let (user, mailbox) = (fields.text("USERID")?, fields.text("MBOXNAME")?);
+        match (UserId::parse(user), MailboxName::parse(mailbox)) {
+            (Ok(user), Ok(mailbox)) => Ok(Subscription { user, mailbox }),
+            _ => Err(DecodeError::NoSuchSubscription(mailbox.to_owned())),
+        }
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>, style: LiteralStyle) {
@@ -259,6 +260,14 @@ impl ScriptState {
         pairs.text("GUID", &self.guid.to_string());
         pairs.number("ISACTIVE", u32::from(self.active));
         out.push(b')');
+    }
+}
+
+/// The value of an annotation; `NIL` is an empty one.
+pub(super) fn annotation_value(fields: Fields<'_>) -> Result<Vec<u8>, FieldError> {
+    match fields.require("VALUE")? {
+        Value::Nil => Ok(Vec::new()),
+        _ => Ok(fields.bytes("VALUE")?.to_vec()),
     }
 }
 

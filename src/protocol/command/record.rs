@@ -573,6 +573,8 @@ impl RecordDecoder {
         match event {
             Event::Key(name) => self.annotation.key = Key::of(name),
             Event::Text(text) | Event::Flag(text) => self.annotation_field(text),
+            // An empty value may be written so.
+            Event::Nil if self.annotation.key == Key::Value => self.annotation_field(b""),
             Event::ListStart | Event::KvListStart => self.ignored = 1,
             Event::End => {
                 self.level = Level::Annotations;

@@ -4,7 +4,7 @@ use super::error::DecodeError;
 use super::files::{files, uids};
 use super::line::DecodedLine;
 use super::mailbox::{PairWriter, optional_partition};
-use super::meta::user_of;
+use super::meta::{annotation_value, user_of};
 use super::record::RecordList;
 use super::{
     AnnotationKey, Fetch, MailboxArgument, Quota, Reserve, RestoreMailbox, Script, ScriptKey,
@@ -268,7 +268,7 @@ impl Apply {
             "UNQUOTA" => Apply::Unquota(MailboxName::parse(value.as_text()?).ok()),
             "ANNOTATION" => Apply::Annotation(
                 AnnotationKey::decode(fields()?)?,
-                fields()?.bytes("VALUE")?.to_vec(),
+                annotation_value(fields()?)?,
             ),
             "UNANNOTATION" => Apply::Unannotation(AnnotationKey::decode(fields()?)?),
             "SIEVE" => Apply::Sieve(Script::decode_request(fields()?)?),

@@ -308,6 +308,20 @@ fn nil_where_text_is_needed() {
 }
 
 #[test]
+fn nil_is_an_empty_annotation_value() {
+    let element = "%(ENTRY /comment USERID \"\" MODSEQ 0 VALUE NIL)";
+    let text = format!(
+        "APPLY MAILBOX %({MAILBOX} ANNOTATIONS ({element}) RECORD (%({RECORD} ANNOTATIONS ({element}))))"
+    );
+    let update = update(&text);
+    assert_eq!(update.item.annotations[0].value, b"");
+    assert_eq!(update.list.records[0].annotations[0].value, b"");
+    assert!(
+        request("APPLY ANNOTATION %(MBOXNAME \"\" ENTRY /comment USERID \"\" VALUE NIL)").is_ok()
+    );
+}
+
+#[test]
 fn names_that_nothing_can_have_do_not_exist() {
     assert_eq!(
         request("GET MAILBOXES (user.a user..b {3+}\r\na\0b NIL user.c)").unwrap(),

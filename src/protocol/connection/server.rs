@@ -38,7 +38,7 @@ pub enum Command {
     Restart,
     /// EXIT
     Exit,
-    /// STARTTLS. Whoever has no TLS answers [`Status::Unrecognized`].
+    /// STARTTLS; see [`ServerConnection::know_tls`].
     StartTls,
     /// COMPRESS with the name of an algorithm; see [`ServerConnection::compress`].
     Compress(String),
@@ -60,7 +60,7 @@ pub enum Command {
         /// What is wrong.
         error: DecodeError,
     },
-    /// Anything else: send this status.
+    /// Anything that needs no more than this status.
     Rejected {
         /// The answer.
         status: Status,
@@ -124,6 +124,7 @@ impl Verdict {
 pub struct ServerConnection {
     stream: Stream,
     limits: Limits,
+    knows_tls: bool,
 }
 
 /// Longest verb, mechanism or algorithm that is looked at.
@@ -138,7 +139,16 @@ struct Word {
 impl ServerConnection {
     /// A connection over `stream` that takes commands within `limits`.
     pub fn new(stream: Stream, limits: Limits) -> ServerConnection {
-        ServerConnection { stream, limits }
+        ServerConnection {
+            stream,
+            limits,
+            knows_tls: false,
+        }
+    }
+
+    /// Makes STARTTLS a known verb, which it is only where TLS is configured.
+    pub fn know_tls(&mut self) {
+        self.knows_tls = true;
     }
 
     /// The stream.
@@ -184,7 +194,7 @@ impl ServerConnection {
             "NOOP" => Ok(self.bare(Command::Noop, "Noop").await?),
             "EXIT" => Ok(self.bare(Command::Exit, "Exit").await?),
             "RESTART" => Ok(self.bare(Command::Restart, "Restart").await?),
-            "STARTTLS" => Ok(self.bare(Command::StartTls, "Starttls").await?),
+            "STARTTLS" if self.knows_tls => Ok(self.bare(Command::StartTls, "Starttls").await?),
             "COMPRESS" => Ok(self.read_compress().await?),
             "AUTHENTICATE" => Ok(self.read_authenticate(access).await?),
             "GET" => self.read_request(Verb::Get, access, sink).await,
@@ -219,6 +229,7 @@ impl ServerConnection {
                 let name = line.name.clone();
                 Ok(match Request::decode(verb, line) {
                     Ok(request) => Command::Request(request),
+                    Err(error) if error.is_nothing_to_do() => rejected(Status::Success),
                     Err(error) => Command::Undecodable { verb, name, error },
                 })
             }

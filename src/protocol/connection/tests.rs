@@ -29,7 +29,9 @@ fn run(test: impl Future<Output = ()>) {
 fn server_and_wire(capacity: usize) -> (ServerConnection, DuplexStream) {
     let (near, far) = tokio::io::duplex(capacity);
     let stream = Stream::new(Box::new(near), TIMEOUT);
-    (ServerConnection::new(stream, Limits::default()), far)
+    let mut server = ServerConnection::new(stream, Limits::default());
+    server.know_tls();
+    (server, far)
 }
 
 fn client_and_wire(capacity: usize) -> (ClientConnection, DuplexStream) {
@@ -150,10 +152,22 @@ fn lines_that_are_no_commands() {
                 "BAD IMAP_PROTOCOL_ERROR Failed to parse RESTORE line",
             ),
             ("GET NEWS x\r\n", "NO IMAP_PROTOCOL_ERROR Protocol error"),
+            ("APPLY SUB %(USERID bob MBOXNAME user..x)\r\n", "OK success"),
             ("APPLY SEEN %()\r\n", "NO IMAP_PROTOCOL_BAD_PARAMETERS"),
         ] {
             assert_eq!(answer_to(line, Access::Administrator).await, answer);
         }
+        let (near, mut far) = tokio::io::duplex(100);
+        let mut server =
+            ServerConnection::new(Stream::new(Box::new(near), TIMEOUT), Limits::default());
+        far.write_all(b"STARTTLS\r\n").await.unwrap();
+        assert!(matches!(
+            server.read_command(Access::Anonymous, &mut NoFiles).await,
+            Ok(Command::Rejected {
+                status: Status::Unrecognized,
+                ..
+            })
+        ));
         let long = format!("{}\r\n", "x".repeat(100_000));
         assert_eq!(
             answer_to(&long, Access::Anonymous).await,
