@@ -225,6 +225,17 @@ class Scenario:
         name = state.internal(self.user) + ("." + below if below else "")
         return csync.Box(name, "raw" + digest[:21], "%s\tlrswipkxtecdan\t" % self.user, **more)
 
+    def require_memory_below(self, mebibytes):
+        """Our server's peak so far, whatever it did in other scenarios too."""
+        if not self.pair.ours:
+            return
+        with open(self.replica.dir + "/run/sync_server.pid", encoding="ascii") as file:
+            pid = file.read().strip()
+        with open("/proc/%s/status" % pid, encoding="ascii") as file:
+            peak = int(re.search(r"VmHWM:\s+(\d+) kB", file.read()).group(1)) / 1024
+        say("       %s: our server's peak memory so far is %.0f MiB" % (self.definition.name, peak))
+        self.require(peak < mebibytes, "peak memory %.0f MiB, not below %d" % (peak, mebibytes))
+
     # -- the result
     def note(self, line):
         self.lines.append(line)

@@ -237,3 +237,4 @@ def message_of_200_megabytes(s):
     s.append("INBOX", mail(1, body=("0123456789abcdef" * 4 + "\r\n") * (200000000 // 66)))
     s.sync_user()
     s.equal()
+    s.require_memory_below(64)

@@ -506,3 +506,23 @@ def many_records(s):
         for record in box.records:
             box.touch(record, ["\\Flagged", "k%d" % (record.uid % 7)])
         session.ok(session.update(box, None, since))
+
+
+@scenario(live=False, slow=True, state=False)
+def mailbox_of_200000_messages(s):
+    """Two hundred thousand records in one mailbox: by updates of ten thousand, read back, one flag changed."""
+    box = s.box()
+    messages = [mail(number) for number in range(100)]
+    with s.csync(timeout=600) as session:
+        for start in range(0, 200000, 10000):
+            since = {"SINCE_MODSEQ": box.highestmodseq} if start else None
+            new = [box.append(messages[number % 100], ["\\Seen"]) for number in range(start, start + 10000)]
+            session.ok(session.upload(box, new))
+            answer = session.client.apply("MAILBOX", box.item(new, since))
+            s.require(answer.ok, answer.status)
+        answer = session.client.get("FULLMAILBOX", box.name)
+        s.require(answer.ok and len(answer.values("MAILBOX")[0].get("RECORD")) == 200000, answer.status)
+        s.require_memory_below(96)
+        box.touch(box.records[123456], ["\\Flagged"])
+        session.ok(session.update(box, [box.records[123456]]))
+        session.ok(session.get("MAILBOXES", [box.name]))
