@@ -15,6 +15,8 @@
 //! old or their new record. Counters and CRCs belong to the header and may then be those from
 //! before records that were already written: the next replication finds that out by the CRC and
 //! [`Preparation::recalculate`](super::Preparation::recalculate) mends it.
+//!
+//! Step 6 overwrites records that may span two sectors; what protects those is told in `redo`.
 
 use std::path::PathBuf;
 
@@ -25,6 +27,7 @@ use super::lifecycle::negative;
 use super::message_annotations;
 use super::open::{Mailbox, WritableMailbox, record_offset};
 use super::record::IndexRecord;
+use super::redo;
 use super::version::FormatError;
 use crate::mail::{ModSeq, Uid, UnixTime};
 use crate::spool::SpoolError;
@@ -153,10 +156,13 @@ impl Mailbox<'_> {
             file.file().write_at(0, octets)?;
             file.commit()?;
         }
+        let disk = &self.mailboxes.disk;
+        redo::keep(disk, &self.place, &self.index_header, &prepared.writes)?;
         links.keep();
         self.write_records(&prepared.writes)?;
         self.index.write_at(0, &prepared.after.encode())?;
         self.index.sync_data()?;
+        redo::forget(disk, &self.place)?;
         self.header = prepared.header;
         self.index_header = prepared.after;
         self.forget_annotations();

@@ -12,6 +12,7 @@ mod open;
 mod place;
 mod pseudo;
 mod record;
+mod redo;
 #[cfg(test)]
 mod test_vectors;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Opening a mailbox and reading it.
 
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -10,6 +10,7 @@ use super::header::MailboxHeader;
 use super::message_annotations::MessageAnnotations;
 use super::place::MailboxPlace;
 use super::record::{IndexRecord, uid_of};
+use super::redo;
 use super::totals::{Accounting, Totals};
 use super::version::FormatError;
 use super::{IndexHeader, MAX_HEADER_SIZE};
@@ -146,18 +147,34 @@ impl Mailboxes {
         kind: LockKind,
     ) -> Result<Option<Mailbox<'user>>, SpoolError> {
         let path = place.paths.file(MailboxFile::Index);
-        let index = match kind {
-            LockKind::Shared => self.disk.open_read(&path),
-            LockKind::Exclusive => self.disk.open_write(&path),
-        };
-        let index = index?;
-        index.lock(kind, self.disk.lock_deadline())?;
+        if kind == LockKind::Shared && redo::is_needed(&self.disk, &place)? {
+            let index = self.locked(&path, LockKind::Exclusive)?;
+            self.mend(&place, &index)?;
+        }
+        let index = self.locked(&path, kind)?;
+        if kind == LockKind::Exclusive && redo::is_needed(&self.disk, &place)? {
+            self.mend(&place, &index)?;
+        }
         let opened = self.with_index(place, lock, index)?;
         let removed = opened
             .index_header
             .options
             .contains(MailboxOptions::DELETED);
         Ok((!removed).then_some(opened))
+    }
+
+    fn locked(&self, path: &Path, kind: LockKind) -> Result<DiskFile, SpoolError> {
+        let index = match kind {
+            LockKind::Shared => self.disk.open_read(path)?,
+            LockKind::Exclusive => self.disk.open_write(path)?,
+        };
+        index.lock(kind, self.disk.lock_deadline())?;
+        Ok(index)
+    }
+
+    fn mend(&self, place: &MailboxPlace, index: &DiskFile) -> Result<(), SpoolError> {
+        let header = read_header(index)?;
+        redo::repair(&self.disk, place, index, &header)
     }
 
     /// Reads the headers of a mailbox whose index is open and locked.
@@ -168,8 +185,7 @@ impl Mailboxes {
         index: DiskFile,
     ) -> Result<Mailbox<'user>, SpoolError> {
         let path = index.path();
-        let index_header = IndexHeader::decode(&index.read_at(0, MAX_HEADER_SIZE)?)
-            .map_err(|error| error.at(path, 0))?;
+        let index_header = read_header(&index)?;
         let needed = record_offset(&index_header, index_header.record_count);
         let found = index.len()?;
         if found < needed {
@@ -199,6 +215,11 @@ impl Mailboxes {
             lock,
         })
     }
+}
+
+fn read_header(index: &DiskFile) -> Result<IndexHeader, SpoolError> {
+    let octets = index.read_at(0, MAX_HEADER_SIZE)?;
+    IndexHeader::decode(&octets).map_err(|error| error.at(index.path(), 0))
 }
 
 /// The error for a lock that is not strong enough.
@@ -320,7 +341,7 @@ impl Mailbox<'_> {
 
     fn with_annotations<T>(
         &self,
-        use_them: impl FnOnce(&mut MessageAnnotations, &std::path::Path) -> Result<T, SpoolError>,
+        use_them: impl FnOnce(&mut MessageAnnotations, &Path) -> Result<T, SpoolError>,
     ) -> Result<T, SpoolError> {
         let path = self.place.paths.file(MailboxFile::Annotations);
         let mut annotations = self.annotations.borrow_mut();

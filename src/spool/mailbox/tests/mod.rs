@@ -1,6 +1,7 @@
 //! Tests of whole mailboxes on a disk.
 
 mod changes;
+mod power_cut;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
