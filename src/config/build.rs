@@ -10,6 +10,7 @@ use super::sections::*;
 use super::table::Key;
 use super::values::Values;
 use super::{ChannelName, Environment, LockNaming, LockSettings, ReplicaAddress};
+use crate::dlist;
 use crate::mail::{FlagName, MailboxOptions, Namespace, Partition};
 
 /// The shortest `sync_timeout` (configuration §2.4).
@@ -440,18 +441,24 @@ pub(super) fn locks(values: &Values) -> Result<LockSettings, ConfigError> {
 
 pub(super) fn limits(values: &Values) -> Result<Limits, ConfigError> {
     Ok(Limits {
-        word: values.size(Key::MaxWord)?,
-        quoted: values.size(Key::MaxQuoted)?,
-        literal: values.size(Key::MaxLiteral)?,
-        file: values.size(Key::MaxFile)?,
-        line: values.size(Key::MaxLine)?,
-        nesting: values.number(Key::MaxNesting)?,
-        list: values.number(Key::MaxList)?,
-        memory: values.size(Key::MaxTree)?,
+        syntax: dlist::Limits {
+            line: values.size(Key::MaxLine)?,
+            nesting: to_usize(values.number(Key::MaxNesting)?.into()),
+            list: values.number(Key::MaxList)?.into(),
+            word: to_usize(values.size(Key::MaxWord)?),
+            quoted: to_usize(values.size(Key::MaxQuoted)?),
+            literal: to_usize(values.size(Key::MaxLiteral)?),
+            file: u32::try_from(values.size(Key::MaxFile)?).unwrap_or(u32::MAX),
+            tree: to_usize(values.size(Key::MaxTree)?),
+        },
         connections: values.number(Key::MaxConnections)?.max(1),
         unauthenticated: values.number(Key::MaxUnauthenticated)?.max(1),
         login_timeout: values.duration(Key::LoginTimeout)?,
         login_failures: values.number(Key::MaxLoginFailures)?.max(1),
         staged_messages: values.number(Key::MaxStaged)?,
     })
+}
+
+fn to_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -144,15 +144,6 @@ pub struct ReplicationSettings {
     pub reconnect_max_wait: Duration,
 }
 
-impl ReplicationSettings {
-    /// The channels into whose logs a server writes the changes that it receives (databases §17.1).
-    pub fn channels_of_server(&self) -> impl Iterator<Item = &ChannelName> {
-        self.log_channels
-            .iter()
-            .filter(|channel| self.log && (self.log_chain || self.log_always.contains(channel)))
-    }
-}
-
 /// One channel: a replica, and how to reach it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelSettings {
@@ -309,22 +300,9 @@ pub struct LoggingSettings {
 /// What a peer may use up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Octets of a word (`maxword`).
-    pub word: u64,
-    /// Octets of a quoted string (`maxquoted`).
-    pub quoted: u64,
-    /// Octets of a literal that is no message (`cyrus_sync_max_literal`).
-    pub literal: u64,
-    /// Octets of a message file (`cyrus_sync_max_file`).
-    pub file: u64,
-    /// Octets of a line without message files (`cyrus_sync_max_line`).
-    pub line: u64,
-    /// Brackets open at the same time (`cyrus_sync_max_nesting`).
-    pub nesting: u32,
-    /// Elements of a list (`cyrus_sync_max_list`).
-    pub list: u32,
-    /// Octets of memory for the values of a line (`cyrus_sync_max_memory`).
-    pub memory: u64,
+    /// Bounds of the syntax (`maxword`, `maxquoted`, `cyrus_sync_max_literal`, `…_file`, `…_line`,
+    /// `…_nesting`, `…_list`, `…_memory`).
+    pub syntax: crate::dlist::Limits,
     /// Connections served at the same time (`cyrus_sync_max_connections`).
     pub connections: u32,
     /// Of these, not logged in (`cyrus_sync_max_unauthenticated`).

@@ -380,7 +380,6 @@ pub(super) static PARTITION_SETTINGS: &[(&str, &str)] = &[
 /// The last words of settings for single hosts, and their names in `[host.NAME]`.
 pub(super) static HOST_SETTINGS: &[(&str, &str)] = &[
     ("_mechs", "mechanisms"),
-    ("_password", "password"),
     ("_client_cert", "client_cert"),
     ("_client_key", "client_key"),
 ];

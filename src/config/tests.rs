@@ -326,20 +326,6 @@ fn channels() {
 }
 
 #[test]
-fn channels_that_a_server_logs_to() {
-    let logged = |lines: &str| -> Vec<String> {
-        let config = with(lines).unwrap();
-        let channels = config.replication.channels_of_server();
-        channels.map(ChannelName::to_string).collect()
-    };
-    let channels = "sync_log_channels: east squatter";
-    assert!(logged(channels).is_empty());
-    assert_eq!(logged(&format!("{channels}\nsync_log: on")), ["squatter"]);
-    let chain = format!("{channels}\nsync_log: on\nsync_log_chain: on");
-    assert_eq!(logged(&chain), ["east", "squatter"]);
-}
-
-#[test]
 fn replica_hosts() {
     let config =
         with("tls_client_cert: /c\ntls_client_key: /k\neast_client_cert: /e\neast_mechs: plain")
@@ -349,6 +335,18 @@ fn replica_hosts() {
     assert_eq!(east.client_key.as_deref(), Some(Path::new("/k")));
     assert_eq!(east.mechanisms, Some(vec!["PLAIN".to_owned()]));
     assert_eq!(config.host("west").unwrap().mechanisms, None);
+}
+
+#[test]
+fn limits_of_the_syntax() {
+    let defaults = load(MINIMUM).unwrap().limits.syntax;
+    assert_eq!(defaults, crate::dlist::Limits::default());
+    let config = with("maxword: 1K\ncyrus_sync_max_file: 99G\ncyrus_sync_max_nesting: 3").unwrap();
+    let syntax = config.limits.syntax;
+    assert_eq!(
+        (syntax.word, syntax.file, syntax.nesting),
+        (1024, u32::MAX, 3)
+    );
 }
 
 #[test]

@@ -451,6 +451,38 @@ mod tests {
         locks.user(&user("alice"), LockKind::Exclusive).unwrap();
     }
 
+    /// The daemons' locks belong to processes, ours to open files; they exclude each other.
+    #[test]
+    fn locks_of_daemons_are_respected() {
+        use nix::fcntl::{FcntlArg, fcntl};
+        use nix::libc;
+        let dir = tempfile::tempdir().unwrap();
+        let locks = locks(dir.path(), LockSettings::default());
+        let path = dir.path().join("lock/*U*alice.lock");
+        drop(locks.user(&user("alice"), LockKind::Exclusive).unwrap());
+        let daemon = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(path)
+            .unwrap();
+        let lock = |kind: libc::c_int| {
+            let whole_file = libc::flock {
+                l_type: kind as libc::c_short,
+                l_whence: libc::SEEK_SET as libc::c_short,
+                l_start: 0,
+                l_len: 0,
+                l_pid: 0,
+            };
+            fcntl(&daemon, FcntlArg::F_SETLK(&whole_file)).is_ok()
+        };
+        assert!(lock(libc::F_RDLCK));
+        let shared = locks.user(&user("alice"), LockKind::Shared).unwrap();
+        assert!(!lock(libc::F_WRLCK));
+        drop(shared);
+        assert!(lock(libc::F_WRLCK));
+        locks.user(&user("alice"), LockKind::Shared).unwrap_err();
+    }
+
     #[test]
     fn a_mailbox_needs_the_guard_of_its_owner() {
         let dir = tempfile::tempdir().unwrap();

@@ -171,11 +171,11 @@ def files_of(path):
     return lines
 
 
-def examined(instance, name):
+def examined(instance, names):
     """mbexamine's view of index and cache, its comparison with the files and the quota."""
     lines = []
-    for option in ((), ("-q",), ("-c",)):
-        done = instance.tool("mbexamine", *option, external(name))
+    for option in ((), ("-q",), ("-c",)) if names else ():
+        done = instance.tool("mbexamine", *option, *[external(name) for name in names])
         text = done.stdout + done.stderr
         text = re.sub(r"[^\n\x20-\x7e]", lambda m: "\\x%02x" % ord(m.group(0)), text)
         lines += ["  mbexamine%s: %s" % (" " + option[0] if option else "", l) for l in text.splitlines() if l.strip()]
@@ -264,7 +264,7 @@ def dump(instance, users, mask, extra=()):
     for name in names:
         path = directory(instance, ids.get(name, "--"))
         lines += ["-- files of " + name] + (files_of(path) if path else ["  no directory"])
-        lines += examined(instance, name)
+    lines += ["-- mbexamine"] + examined(instance, names)
     lines += ["-- files of the users"] + user_files(instance, users, ids) + quota_files(instance, users)
     lines += ["-- reconstruct -n -G"] + reconstructed(instance, names)
     for user in users:

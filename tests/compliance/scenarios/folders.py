@@ -196,16 +196,16 @@ def special_use(s):
 
 @scenario()
 def many_mailboxes(s):
-    """Two hundred mailboxes at once, then half of them gone."""
+    """Eighty mailboxes at once, then half of them gone."""
     s.make_user()
     with s.imap() as imap:
-        for number in range(200):
+        for number in range(80):
             imap.command("CREATE box%03d" % number)
-    s.append("box100", mail(1))
+    s.append("box041", mail(1))
     s.sync_user()
     s.equal()
     with s.imap() as imap:
-        for number in range(0, 200, 2):
+        for number in range(0, 80, 2):
             imap.command("DELETE box%03d" % number)
     s.sync_user()
     s.equal()

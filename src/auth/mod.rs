@@ -1,0 +1,11 @@
+//! Who somebody is: user ids, passwords, administrators.
+//!
+//! The mechanisms of SASL are in `protocol::sasl`; here is what they ask. Everything blocks.
+
+mod identity;
+mod saslauthd;
+mod sasldb;
+
+pub use identity::{AuthError, Authenticator, Identity, UserIdPolicy};
+pub use saslauthd::SaslauthdError;
+pub use sasldb::{Password, SasldbError};
