@@ -221,8 +221,20 @@ fn is_space(octet: u8) -> bool {
     matches!(octet, b' ' | b'\t'..=b'\r')
 }
 
+/// For each octet, whether it ends an atom.
+const ENDS_ATOM: [bool; 256] = {
+    let mut table = [false; 256];
+    let ends = b" \t\n\x0b\x0c\r()\"";
+    let mut index = 0;
+    while index < ends.len() {
+        table[ends[index] as usize] = true;
+        index += 1;
+    }
+    table
+};
+
 fn ends_atom(octet: u8) -> bool {
-    is_space(octet) || matches!(octet, b'(' | b')' | b'"')
+    ENDS_ATOM[usize::from(octet)]
 }
 
 impl Parser {

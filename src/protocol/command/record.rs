@@ -292,13 +292,15 @@ struct PartialRecord {
     annotations: Vec<Annotation>,
 }
 
+/// Its strings are used again and again: most annotations are pseudo ones and leave nothing.
 #[derive(Debug, Default)]
 struct PartialAnnotation {
     key: Key,
-    entry: Option<String>,
-    user: Option<String>,
-    modseq: Option<ModSeq>,
-    value: Option<Vec<u8>>,
+    seen: u16,
+    entry: String,
+    user: String,
+    modseq: ModSeq,
+    value: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -318,6 +320,9 @@ enum Key {
     Value,
 }
 
+/// The keys that every annotation must have.
+const ANNOTATION_KEYS: [Key; 4] = [Key::Entry, Key::UserId, Key::ModSeq, Key::Value];
+
 /// The keys that every record must have.
 const MANDATORY: [Key; 7] = [
     Key::Uid,
@@ -330,32 +335,38 @@ const MANDATORY: [Key; 7] = [
 ];
 
 impl Key {
-    const NAMES: [(Key, &'static str); 11] = [
-        (Key::Uid, "UID"),
-        (Key::ModSeq, "MODSEQ"),
-        (Key::LastUpdated, "LAST_UPDATED"),
-        (Key::Flags, "FLAGS"),
-        (Key::InternalDate, "INTERNALDATE"),
-        (Key::Size, "SIZE"),
-        (Key::Guid, "GUID"),
-        (Key::Annotations, "ANNOTATIONS"),
-        (Key::Entry, "ENTRY"),
-        (Key::UserId, "USERID"),
-        (Key::Value, "VALUE"),
-    ];
-
     fn of(name: &[u8]) -> Key {
-        Key::NAMES
-            .iter()
-            .find(|(_, known)| known.as_bytes() == name)
-            .map_or(Key::Unknown, |(key, _)| *key)
+        match name {
+            b"UID" => Key::Uid,
+            b"MODSEQ" => Key::ModSeq,
+            b"LAST_UPDATED" => Key::LastUpdated,
+            b"FLAGS" => Key::Flags,
+            b"INTERNALDATE" => Key::InternalDate,
+            b"SIZE" => Key::Size,
+            b"GUID" => Key::Guid,
+            b"ANNOTATIONS" => Key::Annotations,
+            b"ENTRY" => Key::Entry,
+            b"USERID" => Key::UserId,
+            b"VALUE" => Key::Value,
+            _ => Key::Unknown,
+        }
     }
 
     fn name(self) -> &'static str {
-        Key::NAMES
-            .iter()
-            .find(|(key, _)| *key == self)
-            .map_or("", |(_, name)| name)
+        match self {
+            Key::Unknown => "",
+            Key::Uid => "UID",
+            Key::ModSeq => "MODSEQ",
+            Key::LastUpdated => "LAST_UPDATED",
+            Key::Flags => "FLAGS",
+            Key::InternalDate => "INTERNALDATE",
+            Key::Size => "SIZE",
+            Key::Guid => "GUID",
+            Key::Annotations => "ANNOTATIONS",
+            Key::Entry => "ENTRY",
+            Key::UserId => "USERID",
+            Key::Value => "VALUE",
+        }
     }
 
     fn bit(self) -> u16 {
@@ -554,7 +565,8 @@ impl RecordDecoder {
     fn in_annotations(&mut self, event: &Event<'_>) {
         match event {
             Event::KvListStart => {
-                self.annotation = PartialAnnotation::default();
+                self.annotation.key = Key::Unknown;
+                self.annotation.seen = 0;
                 self.level = Level::Annotation;
             }
             Event::End => self.level = Level::Record,
@@ -585,60 +597,53 @@ impl RecordDecoder {
     }
 
     fn annotation_field(&mut self, text: &[u8]) {
-        let key = self.annotation.key;
-        let as_text = || {
-            String::from_utf8(text.to_vec())
-                .ok()
-                .filter(|text| !text.contains('\0'))
-        };
         let annotation = &mut self.annotation;
-        match key {
-            Key::Entry if annotation.entry.is_none() => match as_text() {
-                Some(entry) => annotation.entry = Some(entry),
-                None => self.annotation_fails(key, FieldProblem::NotText),
+        let key = annotation.key;
+        if annotation.seen & key.bit() != 0 {
+            return;
+        }
+        annotation.seen |= key.bit();
+        let read = match key {
+            Key::Entry => keep_text(&mut annotation.entry, text),
+            Key::UserId => keep_text(&mut annotation.user, text),
+            Key::ModSeq => match parse_number(text) {
+                Some(number) => {
+                    annotation.modseq = ModSeq(number);
+                    Ok(())
+                }
+                None => Err(FieldProblem::NotNumber),
             },
-            Key::UserId if annotation.user.is_none() => match as_text() {
-                Some(user) => annotation.user = Some(user),
-                None => self.annotation_fails(key, FieldProblem::NotText),
-            },
-            Key::ModSeq if annotation.modseq.is_none() => match parse_number(text) {
-                Some(number) => annotation.modseq = Some(ModSeq(number)),
-                None => self.annotation_fails(key, FieldProblem::NotNumber),
-            },
-            Key::Value if annotation.value.is_none() => annotation.value = Some(text.to_vec()),
-            _ => {}
+            Key::Value => {
+                annotation.value.clear();
+                annotation.value.extend_from_slice(text);
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        if let Err(problem) = read {
+            self.annotation_fails(key, problem);
         }
     }
 
     fn annotation_ends(&mut self) {
-        let partial = std::mem::take(&mut self.annotation);
-        let missing = [
-            (Key::Entry, partial.entry.is_none()),
-            (Key::UserId, partial.user.is_none()),
-            (Key::ModSeq, partial.modseq.is_none()),
-            (Key::Value, partial.value.is_none()),
-        ];
-        if let Some((key, _)) = missing.iter().find(|(_, missing)| *missing) {
-            self.annotation_fails(*key, FieldProblem::Missing);
-            return;
+        let seen = self.annotation.seen;
+        if let Some(missing) = ANNOTATION_KEYS.iter().find(|key| seen & key.bit() == 0) {
+            self.annotation_fails(*missing, FieldProblem::Missing);
+        } else if !(self.annotation.user.is_empty() && self.pseudo_annotation()) {
+            self.record.annotations.push(Annotation {
+                entry: std::mem::take(&mut self.annotation.entry),
+                user: std::mem::take(&mut self.annotation.user),
+                modseq: self.annotation.modseq,
+                value: std::mem::take(&mut self.annotation.value),
+            });
         }
-        let annotation = Annotation {
-            entry: partial.entry.unwrap_or_default(),
-            user: partial.user.unwrap_or_default(),
-            modseq: partial.modseq.unwrap_or_default(),
-            value: partial.value.unwrap_or_default(),
-        };
-        if annotation.user.is_empty() && self.pseudo_annotation(&annotation) {
-            return;
-        }
-        self.record.annotations.push(annotation);
     }
 
     /// Takes an annotation that is a field of the record; false if it is an ordinary one.
-    fn pseudo_annotation(&mut self, annotation: &Annotation) -> bool {
-        let value = annotation.value.as_slice();
+    fn pseudo_annotation(&mut self) -> bool {
+        let value = self.annotation.value.as_slice();
         let record = &mut self.record.value;
-        let read = match annotation.entry.as_str() {
+        let read = match self.annotation.entry.as_str() {
             THREAD_ENTRY => hexadecimal(value).map(|id| record.thread = ConversationId(id)),
             SAVE_DATE_ENTRY => date(value).map(|time| record.save_date = time),
             CREATED_MODSEQ_ENTRY => {
@@ -651,6 +656,17 @@ impl RecordDecoder {
         }
         true
     }
+}
+
+/// Replaces the contents of `kept`.
+fn keep_text(kept: &mut String, octets: &[u8]) -> Result<(), FieldProblem> {
+    let text = std::str::from_utf8(octets).map_err(|_| FieldProblem::NotText)?;
+    if text.contains('\0') {
+        return Err(FieldProblem::NotText);
+    }
+    kept.clear();
+    kept.push_str(text);
+    Ok(())
 }
 
 /// A date; the original and its files keep the lower 32 bits (wire-protocol §8).
