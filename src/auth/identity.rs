@@ -1,5 +1,7 @@
 //! The rules by which a login becomes a user (configuration §5.4).
 
+use std::time::Duration;
+
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use nix::unistd::{Gid, Group, User, getgrouplist};
 
@@ -136,6 +138,11 @@ impl Authenticator {
             },
             default_realm: config.server_name.to_ascii_lowercase(),
         }
+    }
+
+    /// How long a refusal is held back (`failedloginpause`).
+    pub fn failed_login_pause(&self) -> Duration {
+        self.settings.failed_login_pause
     }
 
     /// The user id that somebody logs in with, before anything is proved.

@@ -77,6 +77,12 @@ pub struct Places {
 }
 
 impl Places {
+    /// The path by which the quota roots are opened: of a file that need not exist, beside the
+    /// directories of the roots (databases §5).
+    pub fn quotas_db(&self) -> PathBuf {
+        self.quota_directory.join("quotas.db")
+    }
+
     /// The default places below a configuration directory, without any partition.
     pub fn below(config_directory: impl Into<PathBuf>) -> Places {
         let config_directory = config_directory.into();

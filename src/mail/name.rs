@@ -285,6 +285,14 @@ impl UniqueId {
     }
 }
 
+impl UniqueId {
+    /// An id of one character for each random octet, as 3.6 makes them of 24 (databases §9.6).
+    pub fn from_random(random: &[u8; 24]) -> UniqueId {
+        let digit = |octet: &u8| char::from_digit(u32::from(*octet) % 36, 36).unwrap_or('0');
+        UniqueId(random.iter().map(digit).collect())
+    }
+}
+
 impl Partition {
     /// Takes a partition name; upper case is folded.
     ///

@@ -83,6 +83,17 @@ pub enum UserFile {
 }
 
 impl UserFile {
+    /// All kinds.
+    pub const ALL: [UserFile; 7] = [
+        UserFile::Subscriptions,
+        UserFile::Seen,
+        UserFile::Counters,
+        UserFile::Conversations,
+        UserFile::Dav,
+        UserFile::SearchTiers,
+        UserFile::MailboxKeys,
+    ];
+
     fn suffix(self) -> &'static str {
         match self {
             UserFile::Subscriptions => "sub",

@@ -16,6 +16,7 @@ pub mod seen;
 pub mod sieve;
 pub mod staging;
 pub mod statuscache;
+pub mod store;
 pub mod subscriptions;
 pub mod synclog;
 

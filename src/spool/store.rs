@@ -1,0 +1,533 @@
+//! A whole mail store: one value per process, shared by its sessions.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+
+use super::annotations::{AnnotationDb, Scope};
+use super::cyrusdb::{Backend, Create, skiplist_stamp};
+use super::disk::{Disk, LockKind};
+use super::layout::{Layout, UserFile, UserHome};
+use super::lock::{Locks, UserLock};
+use super::mailbox::{
+    Committed, IndexVersion, Mailbox, MailboxPlace, MailboxSettings, Mailboxes, Prepared,
+    WritableMailbox,
+};
+use super::mailboxes::{MailboxEntry, MailboxList, VisibilityChange};
+use super::message::{ParserOptions, server_time_zone};
+use super::quota::{Amounts, QuotaDb, QuotaRoot};
+use super::seen::SeenDb;
+use super::sieve::{self, ScriptTable};
+use super::staging::{self, Staging, StagingSettings};
+use super::subscriptions::Subscriptions;
+use super::synclog::{self, LogItem, Origin};
+use super::{SpoolError, statuscache};
+use crate::config::{self, Config};
+use crate::mail::{Annotation, MailboxName, Namespace, UnixTime, UserId};
+
+/// What every part of the store is reached through.
+#[derive(Debug)]
+pub struct Store {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The door to the disk.
+    pub disk: Disk,
+    /// Where every file is.
+    pub layout: Layout,
+    /// The name locks.
+    pub locks: Locks,
+    /// The mailboxes.
+    pub mailboxes: Mailboxes,
+    time_zone: TimeZone,
+    formats: Formats,
+}
+
+/// What is to be known of the server to use the formats of databases.
+#[derive(Clone, Copy, Debug)]
+struct Formats {
+    skiplist_stamp: UnixTime,
+    full_hash: bool,
+    virtual_domains: bool,
+}
+
+impl Formats {
+    fn of(self, configured: config::Backend) -> Backend {
+        match configured {
+            config::Backend::Twoskip => Backend::Twoskip,
+            config::Backend::Skiplist => Backend::Skiplist {
+                recovered_since: self.skiplist_stamp,
+            },
+            config::Backend::Flat => Backend::Flat,
+            config::Backend::QuotaLegacy => Backend::QuotaLegacy {
+                full_hash: self.full_hash,
+                virtual_domains: self.virtual_domains,
+            },
+        }
+    }
+}
+
+/// Why a store cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A directory that the configuration names does not exist or is not readable.
+    #[error("{option}: {} is not a usable directory", path.display())]
+    Directory {
+        /// The option that names it.
+        option: String,
+        /// The directory.
+        path: PathBuf,
+    },
+    /// No partition is configured.
+    #[error("no partition-<name> is configured: there is no place for mail")]
+    NoPartition,
+    /// A file of the store cannot be used.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
+impl Store {
+    /// Opens the store that `config` describes. Checks that its directories and its mailbox
+    /// list can be used, and removes what dead processes left in the staging directories.
+    ///
+    /// # Errors
+    /// If something that every session needs is missing or of an unsupported form.
+    pub fn open(config: Config) -> Result<Store, StoreError> {
+        let disk = Disk::new(config.process.umask, config.locks.timeout);
+        let layout = Layout::new(config.places.clone(), config.namespace.clone());
+        let time_zone = server_time_zone();
+        let formats = Formats {
+            skiplist_stamp: skiplist_stamp(&disk, &config.places.config_directory)
+                .map_err(SpoolError::from)?,
+            full_hash: config.places.full_hash,
+            virtual_domains: config.namespace.virtual_domains,
+        };
+        let settings = MailboxSettings {
+            annotation_backend: formats.of(config.databases.annotations),
+            expunge_mode: config.mailboxes.expunge_mode,
+            time_zone: time_zone.clone(),
+        };
+        let store = Store {
+            locks: Locks::new(disk.clone(), layout.clone(), config.locks),
+            mailboxes: Mailboxes::new(disk.clone(), settings),
+            config: Arc::new(config),
+            disk,
+            layout,
+            time_zone,
+            formats,
+        };
+        store.check_directories()?;
+        store.mailbox_list()?;
+        staging::remove_stale(&store.disk, &store.layout)?;
+        Ok(store)
+    }
+
+    fn check_directories(&self) -> Result<(), StoreError> {
+        let places = self.layout.places();
+        if places.partitions.is_empty() {
+            return Err(StoreError::NoPartition);
+        }
+        let configuration = ("configdirectory".to_owned(), &places.config_directory);
+        let partitions = places
+            .partitions
+            .iter()
+            .map(|(name, partition)| (format!("partition-{name}"), &partition.data));
+        for (option, path) in std::iter::once(configuration).chain(partitions) {
+            let usable = self.disk.metadata(path).map_err(SpoolError::from)?;
+            if !usable.is_some_and(|metadata| metadata.is_dir()) {
+                return Err(StoreError::Directory {
+                    option,
+                    path: path.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The rules for names.
+    pub fn namespace(&self) -> &Namespace {
+        self.layout.namespace()
+    }
+
+    /// Opens the mailbox list; each session opens its own.
+    ///
+    /// # Errors
+    /// If it cannot be opened, or is of an old form.
+    pub fn mailbox_list(&self) -> Result<MailboxList, SpoolError> {
+        MailboxList::open(
+            &self.disk,
+            &self.layout.places().mailboxes_db,
+            self.backend(self.config.databases.mailboxes),
+            self.namespace(),
+            &self.config.sasl.admins,
+        )
+    }
+
+    /// Where the mailbox of a list entry is; `None` if there is no mailbox behind the entry.
+    ///
+    /// # Errors
+    /// If its partition is not configured.
+    pub fn place(&self, entry: &MailboxEntry) -> Result<Option<MailboxPlace>, SpoolError> {
+        let Some(partition) = entry.partition.clone().filter(|_| entry.is_real()) else {
+            return Ok(None);
+        };
+        let place = MailboxPlace::new(
+            &self.layout,
+            entry.name.clone(),
+            entry.unique_id.clone(),
+            entry.mailbox_type,
+            partition,
+        )?;
+        Ok(Some(place))
+    }
+
+    /// A staging area for one session.
+    pub fn staging(&self) -> Staging {
+        let mailboxes = &self.config.mailboxes;
+        let settings = StagingSettings {
+            parser: ParserOptions {
+                max_header_lines: mailboxes.max_header_lines.unwrap_or(0),
+                boundary_limit: usize::try_from(mailboxes.boundary_limit).unwrap_or(usize::MAX),
+                rfc2046_strict: mailboxes.rfc2046_strict,
+                rfc2047_utf8: mailboxes.rfc2047_utf8,
+                ..ParserOptions::default()
+            },
+            share_files: mailboxes.single_instance_store,
+        };
+        Staging::new(self.disk.clone(), self.layout.clone(), settings)
+    }
+
+    /// Opens the mailbox of a list entry for reading; `None` if it has just been removed.
+    ///
+    /// # Errors
+    /// If a lock cannot be had in time, or a file cannot be read.
+    pub fn open_for_reading<'lock>(
+        &self,
+        lock: &'lock UserLock,
+        entry: &MailboxEntry,
+    ) -> Result<Option<Mailbox<'lock>>, SpoolError> {
+        let Some(place) = self.place(entry)? else {
+            return Ok(None);
+        };
+        let lock = self
+            .locks
+            .mailbox(lock, &entry.name, place.home(), LockKind::Shared)?;
+        self.mailboxes.read(place, lock)
+    }
+
+    /// Opens the mailbox of a list entry for changes; `None` if it has just been removed.
+    ///
+    /// # Errors
+    /// If a lock cannot be had in time, or a file cannot be read.
+    pub fn open_for_writing<'lock>(
+        &self,
+        lock: &'lock UserLock,
+        entry: &MailboxEntry,
+    ) -> Result<Option<WritableMailbox<'lock>>, SpoolError> {
+        let Some(place) = self.place(entry)? else {
+            return Ok(None);
+        };
+        let lock = self
+            .locks
+            .mailbox(lock, &entry.name, place.home(), LockKind::Shared)?;
+        self.mailboxes.write(place, lock)
+    }
+
+    /// The quota roots.
+    ///
+    /// # Errors
+    /// If the database cannot be opened.
+    pub fn quotas(&self) -> Result<QuotaDb, SpoolError> {
+        let places = self.layout.places();
+        let backend = self.backend(self.config.databases.quota);
+        QuotaDb::open(&self.disk, &places.quotas_db(), backend, self.namespace())
+    }
+
+    /// Adds to what is used of a quota root on behalf of a mailbox. A root that does not exist
+    /// is no error: `quota -f` takes it out of the mailbox's header.
+    ///
+    /// # Errors
+    /// If the root cannot be locked in time, read or written.
+    pub fn charge(
+        &self,
+        mailbox: &MailboxName,
+        root: &QuotaRoot,
+        amounts: Amounts,
+    ) -> Result<(), SpoolError> {
+        self.quotas()?
+            .change_used(root, mailbox, amounts, &mut Ok)?;
+        Ok(())
+    }
+
+    /// Writes a prepared change of a mailbox and charges its quota root; durable as a whole when
+    /// this returns.
+    ///
+    /// # Errors
+    /// If something cannot be written.
+    pub fn commit<'lock>(
+        &self,
+        mailbox: WritableMailbox<'lock>,
+        prepared: Prepared,
+        staging: Option<&Staging>,
+    ) -> Result<(WritableMailbox<'lock>, Committed), SpoolError> {
+        let name = mailbox.place().name.clone();
+        mailbox.commit(prepared, staging, |root, amounts| {
+            self.charge(&name, root, amounts)
+        })
+    }
+
+    /// Makes the annotations of one mailbox those given. On disk when this returns.
+    ///
+    /// # Errors
+    /// If the database cannot be locked in time or changed.
+    pub fn replace_mailbox_annotations(
+        &self,
+        entry: &MailboxEntry,
+        annotations: &[Annotation],
+    ) -> Result<(), SpoolError> {
+        let owner = self.namespace().owner_of(&entry.name);
+        let scope = Scope::Mailbox {
+            id: &entry.unique_id,
+            owner: owner.as_ref(),
+        };
+        self.annotations()?.replace(scope, annotations)?;
+        Ok(())
+    }
+
+    /// The annotations of the server and of mailboxes.
+    ///
+    /// # Errors
+    /// If the database cannot be opened.
+    pub fn annotations(&self) -> Result<AnnotationDb, SpoolError> {
+        let path = &self.layout.places().annotations_db;
+        AnnotationDb::open(
+            &self.disk,
+            path,
+            self.backend(self.config.databases.annotations),
+        )
+    }
+
+    /// The annotations of one mailbox, sorted by entry and user.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn mailbox_annotations(&self, entry: &MailboxEntry) -> Result<Vec<Annotation>, SpoolError> {
+        let owner = self.namespace().owner_of(&entry.name);
+        self.annotations()?.all(Scope::Mailbox {
+            id: &entry.unique_id,
+            owner: owner.as_ref(),
+        })
+    }
+
+    /// Where the files of a user are.
+    ///
+    /// # Errors
+    /// If the mailbox list cannot be read.
+    pub fn user_file(
+        &self,
+        list: &mut MailboxList,
+        user: &UserId,
+        file: UserFile,
+    ) -> Result<PathBuf, SpoolError> {
+        let inbox = list.find(&self.namespace().inbox_of(user))?;
+        let inbox = inbox
+            .as_ref()
+            .map(|inbox| (inbox.mailbox_type, &inbox.unique_id));
+        Ok(self.layout.user_file(UserHome::of(user, inbox), file))
+    }
+
+    /// What a user has seen of mailboxes that are not the user's own.
+    ///
+    /// # Errors
+    /// If the database cannot be opened.
+    pub fn seen(
+        &self,
+        list: &mut MailboxList,
+        user: &UserId,
+        create: Create,
+    ) -> Result<Option<SeenDb>, SpoolError> {
+        let path = self.user_file(list, user, UserFile::Seen)?;
+        SeenDb::open(
+            &self.disk,
+            &path,
+            self.backend(self.config.databases.seen),
+            create,
+        )
+    }
+
+    /// The names that a user is subscribed to.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn subscriptions(
+        &self,
+        list: &mut MailboxList,
+        user: &UserId,
+    ) -> Result<Vec<MailboxName>, SpoolError> {
+        let path = self.user_file(list, user, UserFile::Subscriptions)?;
+        let backend = self.backend(self.config.databases.subscriptions);
+        let open = Subscriptions::open(&self.disk, &path, backend, self.namespace(), user)?;
+        open.map_or_else(|| Ok(Vec::new()), |mut subscriptions| subscriptions.list())
+    }
+
+    /// Opens a user's subscriptions for a change.
+    ///
+    /// # Errors
+    /// If they cannot be opened.
+    pub fn subscriptions_for_change(
+        &self,
+        list: &mut MailboxList,
+        user: &UserId,
+    ) -> Result<Subscriptions, SpoolError> {
+        let path = self.user_file(list, user, UserFile::Subscriptions)?;
+        let backend = self.backend(self.config.databases.subscriptions);
+        Subscriptions::open_for_change(
+            &self.disk,
+            &path,
+            backend,
+            self.namespace(),
+            user,
+            &self.locks,
+        )
+    }
+
+    /// The table of a user's Sieve scripts; `None` if there is none and it is not to be made.
+    ///
+    /// # Errors
+    /// If it cannot be opened or made.
+    pub fn scripts(
+        &self,
+        list: &mut MailboxList,
+        user: &UserId,
+        create: Create,
+    ) -> Result<Option<ScriptTable>, SpoolError> {
+        let path = self.user_file(list, user, UserFile::Dav)?;
+        if create == Create::No && self.disk.metadata(&path)?.is_none() {
+            return Ok(None);
+        }
+        ScriptTable::open(&self.disk, &path, self.config.locks.timeout).map(Some)
+    }
+
+    /// Where the compiled Sieve scripts of a user are.
+    ///
+    /// # Errors
+    /// If the mailbox list cannot be read.
+    pub fn sieve_directory(
+        &self,
+        list: &mut MailboxList,
+        user: &UserId,
+    ) -> Result<PathBuf, SpoolError> {
+        let inbox = list.find(&self.namespace().inbox_of(user))?;
+        let inbox = inbox
+            .as_ref()
+            .map(|inbox| (inbox.mailbox_type, &inbox.unique_id));
+        Ok(self.layout.sieve_directory(UserHome::of(user, inbox)))
+    }
+
+    /// Tells others of replicated changes: the channels of the sync log that want to know.
+    ///
+    /// # Errors
+    /// If a log cannot be written.
+    pub fn log(&self, items: &[LogItem]) -> Result<(), SpoolError> {
+        let replication = &self.config.replication;
+        let channels = synclog::channels_to_tell(
+            replication.log,
+            &replication.log_channels,
+            &replication.log_always,
+            Origin::Replication {
+                chain: replication.log_chain,
+            },
+        );
+        for channel in channels {
+            synclog::append(&self.disk, &self.layout.sync_log(channel), items)?;
+        }
+        Ok(())
+    }
+
+    /// Tells those who see more or less mailboxes than before: a line in the sync log for the
+    /// INBOX of each (databases §9.1).
+    ///
+    /// # Errors
+    /// If the mailbox list cannot be read or a log not be written.
+    pub fn tell_visibility(
+        &self,
+        list: &mut MailboxList,
+        change: &VisibilityChange,
+    ) -> Result<(), SpoolError> {
+        let mut items = Vec::new();
+        for identifier in &change.identifiers {
+            let Ok(user) = UserId::parse(identifier) else {
+                continue;
+            };
+            let inbox = self.namespace().inbox_of(&user);
+            if list.find(&inbox)?.is_some_and(|entry| entry.is_real()) {
+                items.push(LogItem::Mailbox(inbox));
+            }
+        }
+        if items.is_empty() {
+            Ok(())
+        } else {
+            self.log(&items)
+        }
+    }
+
+    /// Removes the files that belong to a user and not to a mailbox: seen state, subscriptions,
+    /// Sieve scripts and all else in the user's directory.
+    ///
+    /// # Errors
+    /// If one of them cannot be removed.
+    pub fn remove_user_files(&self, home: UserHome<'_>) -> Result<(), SpoolError> {
+        sieve::remove(&self.disk, &self.layout.sieve_directory(home))?;
+        match home {
+            UserHome::UniqueId(id) => self.remove_directory(&self.layout.user_directory(id)),
+            UserHome::UserId(_) => {
+                for file in UserFile::ALL {
+                    self.disk.unlink(&self.layout.user_file(home, file))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes a directory of plain files.
+    fn remove_directory(&self, directory: &Path) -> Result<(), SpoolError> {
+        let Some(names) = self.disk.read_dir(directory)? else {
+            return Ok(());
+        };
+        for name in names {
+            self.disk.unlink(&directory.join(name))?;
+        }
+        self.disk.remove_dir(directory)?;
+        Ok(())
+    }
+
+    /// What is to be done after a mailbox was changed: the cached status is forgotten, and the
+    /// sync log gets `items`.
+    ///
+    /// # Errors
+    /// If either cannot be written.
+    pub fn mailbox_changed(&self, name: &MailboxName, items: &[LogItem]) -> Result<(), SpoolError> {
+        if self.config.mailboxes.status_cache {
+            let path = &self.layout.places().status_cache_db;
+            let backend = self.backend(self.config.databases.status_cache);
+            statuscache::forget(&self.disk, path, backend, name)?;
+        }
+        self.log(items)
+    }
+
+    /// The format of a database, with what is to be known of this server to use it.
+    pub fn backend(&self, configured: config::Backend) -> Backend {
+        self.formats.of(configured)
+    }
+
+    /// The format of new indexes.
+    pub fn index_version_of_new(&self) -> IndexVersion {
+        IndexVersion::from_number(self.config.mailboxes.index_version)
+            .unwrap_or(IndexVersion::CREATED)
+    }
+
+    /// The zone of the daemons on this host.
+    pub fn time_zone(&self) -> &TimeZone {
+        &self.time_zone
+    }
+}
