@@ -155,6 +155,16 @@ pub struct Rename {
 }
 
 impl Request {
+    /// The sub-command, for the log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Request::Get(get) => get.name(),
+            Request::Apply(apply) => apply.name(),
+            Request::Message(_) => "MESSAGE",
+            Request::Restore(_) => "MAILBOX",
+        }
+    }
+
     /// Makes a request of a line.
     ///
     /// # Errors
@@ -175,6 +185,21 @@ impl Request {
 }
 
 impl Get {
+    /// The sub-command in upper case.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Get::User(_) => "USER",
+            Get::Meta(_) => "META",
+            Get::Mailboxes(_) => "MAILBOXES",
+            Get::UniqueIds(_) => "UNIQUEIDS",
+            Get::FullMailbox(_) => "FULLMAILBOX",
+            Get::Quota(_) => "QUOTA",
+            Get::Annotation(_) => "ANNOTATION",
+            Get::Fetch(_) => "FETCH",
+            Get::FetchSieve(_) => "FETCH_SIEVE",
+        }
+    }
+
     fn decode(name: &str, value: &Value) -> Result<Get, DecodeError> {
         Ok(match name {
             "USER" => Get::User(user_that_may_exist(value)?),
