@@ -1,6 +1,6 @@
 //! The MAILBOX item of a mailbox in the store (commands §1).
 
-use crate::mail::{Acl, Annotation, MailboxOptions, ModSeq, SyncCrc, Uid, UnixTime};
+use crate::mail::{Annotation, MailboxOptions, ModSeq, SyncCrc, Uid, UnixTime};
 use crate::protocol::command::MailboxItem;
 use crate::spool::mailbox::Mailbox;
 use crate::spool::mailboxes::MailboxEntry;

@@ -7,5 +7,6 @@ pub mod exit;
 pub mod journal;
 pub mod listen;
 pub mod notify;
+pub mod process;
 pub mod shutdown;
 pub mod watchdog;

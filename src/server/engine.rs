@@ -1,0 +1,137 @@
+//! Carries out the requests of one session.
+
+use std::sync::Arc;
+
+use tracing::info;
+
+use super::failure::Failure;
+use super::output::Output;
+use super::{apply, get, reserve, restore};
+use crate::mail::MailboxName;
+use crate::protocol::command::{Answer, Apply, Get, Request, Restore};
+use crate::spool::SpoolError;
+use crate::spool::mailboxes::MailboxList;
+use crate::spool::staging::Staging;
+use crate::spool::store::Store;
+
+/// The capability by which Sieve scripts travel as messages (wire-protocol §6).
+const SIEVE_MAILBOX: &str = "SIEVE-MAILBOX";
+
+/// The state of one authenticated session, and what it may change.
+#[derive(Debug)]
+pub struct Engine {
+    pub(super) store: Arc<Store>,
+    pub(super) list: MailboxList,
+    pub(super) staging: Staging,
+    /// Force mode; it belongs to this session alone (commands §4.1).
+    pub(super) force: bool,
+    /// Whether Sieve scripts travel as messages.
+    pub(super) sieve_mailbox: bool,
+}
+
+impl Engine {
+    /// An engine for a new session.
+    ///
+    /// # Errors
+    /// If the mailbox list cannot be opened.
+    pub fn new(store: Arc<Store>) -> Result<Engine, SpoolError> {
+        Ok(Engine {
+            list: store.mailbox_list()?,
+            staging: store.staging(),
+            store,
+            force: false,
+            sieve_mailbox: false,
+        })
+    }
+
+    /// Carries out one request; data lines go to `output`. When this returns, what the answer
+    /// promises is on disk.
+    ///
+    /// # Errors
+    /// Why the request was not carried out.
+    pub fn handle(&mut self, request: Request, output: &mut Output<'_>) -> Result<(), Failure> {
+        match request {
+            Request::Get(request) => self.get(request, output),
+            Request::Apply(request) => self.apply(request, output),
+            // The files went to the staging area while they arrived.
+            Request::Message(_) => Ok(()),
+            Request::Restore(Restore::Mailbox(_, mailbox)) => restore::mailbox(self, &mailbox),
+        }
+    }
+
+    /// RESTART: drops all reservations and removes their staged files.
+    pub fn restart(&mut self) {
+        self.staging.clear();
+    }
+
+    /// The staging area, to which message files go while they arrive.
+    pub fn staging(&mut self) -> &mut Staging {
+        &mut self.staging
+    }
+
+    fn get(&mut self, request: Get, output: &mut Output<'_>) -> Result<(), Failure> {
+        match request {
+            Get::User(user) => user.map_or(Ok(()), |user| get::user(self, &user, output)),
+            Get::Meta(user) => user.map_or(Ok(()), |user| get::meta(self, &user, output)),
+            Get::Mailboxes(names) => get::mailboxes(self, &names, output),
+            Get::UniqueIds(ids) => get::unique_ids(self, &ids, output),
+            Get::FullMailbox(name) => get::full_mailbox(self, &name, output),
+            Get::Quota(root) => root.map_or(Ok(()), |root| get::quota(self, &root, output)),
+            Get::Annotation(mailbox) => get::annotations(self, mailbox.as_ref(), output),
+            Get::Fetch(fetch) => get::fetch(self, &fetch, output),
+            Get::FetchSieve(script) => get::fetch_sieve(self, &script, output),
+        }
+    }
+
+    fn apply(&mut self, request: Apply, output: &mut Output<'_>) -> Result<(), Failure> {
+        match request {
+            Apply::Capabilities(names) => self.enable(names, output),
+            Apply::Force => self.enable_force(),
+            Apply::Reserve(request) => reserve::reserve(self, &request, output),
+            Apply::Mailbox(_, argument) => apply::mailbox::apply(self, argument),
+            Apply::Expunge(request) => apply::expunge::expunge(self, &request),
+            Apply::Rename(_, request) => apply::rename::rename(self, &request),
+            Apply::Unmailbox(_, name) => apply::remove::unmailbox(self, &name),
+            Apply::Unuser(_, user) => {
+                user.map_or(Ok(()), |user| apply::remove::unuser(self, &user))
+            }
+            Apply::Sub(subscription) => apply::meta::subscribe(self, &subscription),
+            Apply::Unsub(subscription) => apply::meta::unsubscribe(self, &subscription),
+            Apply::Seen(user, state) => apply::meta::seen(self, &user, &state),
+            Apply::Quota(quota) => apply::quota::set(self, &quota),
+            Apply::Unquota(root) => root.map_or(Ok(()), |root| apply::quota::remove(self, &root)),
+            Apply::Annotation(key, value) => apply::meta::annotate(self, &key, &value),
+            Apply::Unannotation(key) => apply::meta::annotate(self, &key, b""),
+            Apply::Sieve(script) => apply::sieve::put(self, &script),
+            Apply::Unsieve(script) => apply::sieve::delete(self, &script),
+            Apply::ActivateSieve(script) => apply::sieve::activate(self, &script),
+            Apply::UnactivateSieve(user) => apply::sieve::deactivate(self, &user),
+        }
+    }
+
+    /// Enables the capabilities that we have and echoes them as they were spelled
+    /// (wire-protocol §6).
+    fn enable(&mut self, mut names: Vec<String>, output: &mut Output<'_>) -> Result<(), Failure> {
+        names.retain(|name| name.eq_ignore_ascii_case(SIEVE_MAILBOX));
+        self.sieve_mailbox |= !names.is_empty();
+        Ok(output.answer(&Answer::Enabled(names))?)
+    }
+
+    fn enable_force(&mut self) -> Result<(), Failure> {
+        if self.force {
+            info!("SYNCNOTICE: force already enabled");
+        } else {
+            info!("SYNCNOTICE: enabling force mode");
+        }
+        self.force = true;
+        Ok(())
+    }
+
+    /// The mailbox that the log and the errors of a request are about.
+    pub(super) fn in_mailbox<T>(
+        mailbox: &MailboxName,
+        result: Result<T, SpoolError>,
+    ) -> Result<T, Failure> {
+        result.map_err(|error| Failure::Store(error.in_mailbox(mailbox)))
+    }
+}

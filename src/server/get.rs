@@ -1,0 +1,337 @@
+//! GET: what the store holds (commands §2).
+
+use std::io;
+
+use aws_lc_rs::digest;
+
+use super::engine::Engine;
+use super::failure::Failure;
+use super::output::{Output, STYLE};
+use crate::dlist::{FileHeader, write_file_header};
+use crate::exchange::{Records, intermediate_item, mailbox_item};
+use crate::mail::{Guid, MailboxKind, MailboxName, TypeFlags, UniqueId, UserId};
+use crate::protocol::command::{
+    Answer, Fetch, MailboxAnswer, MailboxItem, MailboxWriter, Quota, Record, ScriptKey, SeenState,
+};
+use crate::protocol::reply::Refusal;
+use crate::spool::SpoolError;
+use crate::spool::annotations::Scope;
+use crate::spool::cyrusdb::Create;
+use crate::spool::disk::{DiskError, DiskFile, LockKind};
+use crate::spool::layout::MailboxHome;
+use crate::spool::lock::UserLock;
+use crate::spool::mailboxes::{Deleted, MailboxEntry};
+use crate::spool::quota::QuotaRoot;
+
+/// GET USER: all mailboxes of a user, their quota roots, and then what GET META tells.
+pub fn user(engine: &mut Engine, user: &UserId, output: &mut Output<'_>) -> Result<(), Failure> {
+    let items = {
+        let lock = engine.store.locks.user(user, LockKind::Shared)?;
+        let entries = engine.list.of_user(user, Deleted::Include)?;
+        items_of(engine, &lock, &entries)?
+    };
+    let mut roots: Vec<QuotaRoot> = Vec::new();
+    let mut exists = false;
+    for item in items {
+        exists |= !item.mailbox_type.flags.contains(TypeFlags::INTERMEDIATE);
+        let root = item
+            .quota_root
+            .as_deref()
+            .and_then(|root| QuotaRoot::parse(root).ok());
+        roots.extend(root.filter(|root| !roots.contains(root)));
+        mailbox_line(item, output)?;
+    }
+    for root in &roots {
+        quota_line(engine, root, output)?;
+    }
+    if exists {
+        meta(engine, user, output)
+    } else {
+        Ok(())
+    }
+}
+
+/// GET META: seen state, subscriptions and, unless they travel as messages, Sieve scripts.
+pub fn meta(engine: &mut Engine, user: &UserId, output: &mut Output<'_>) -> Result<(), Failure> {
+    let seen = engine.store.seen(&mut engine.list, user, Create::No)?;
+    for (unique_id, state) in seen.map_or_else(|| Ok(Vec::new()), |mut seen| seen.all())? {
+        output.answer(&Answer::Seen(SeenState {
+            unique_id,
+            last_read: state.last_read,
+            last_uid: state.last_uid,
+            last_change: state.last_change,
+            seen_uids: state.seen_uids,
+        }))?;
+    }
+    let names = engine.store.subscriptions(&mut engine.list, user)?;
+    if !names.is_empty() {
+        output.answer(&Answer::Lsub(names))?;
+    }
+    if !engine.sieve_mailbox {
+        for script in super::apply::sieve::states(engine, user)? {
+            output.answer(&Answer::Sieve(script))?;
+        }
+    }
+    Ok(())
+}
+
+/// GET MAILBOXES: those of the names that exist.
+pub fn mailboxes(
+    engine: &mut Engine,
+    names: &[MailboxName],
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
+    for name in names {
+        let entry = engine.list.find(name)?;
+        listed(engine, entry, output)?;
+    }
+    Ok(())
+}
+
+/// GET UNIQUEIDS: those of the ids that exist.
+pub fn unique_ids(
+    engine: &mut Engine,
+    ids: &[UniqueId],
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
+    for id in ids {
+        let entry = engine.list.find_id(id)?;
+        listed(engine, entry, output)?;
+    }
+    Ok(())
+}
+
+fn listed(
+    engine: &mut Engine,
+    entry: Option<MailboxEntry>,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
+    let Some(entry) = entry else { return Ok(()) };
+    let items = {
+        let lock = engine.store.locks.owner_of(&entry.name, LockKind::Shared)?;
+        items_of(engine, &lock, std::slice::from_ref(&entry))?
+    };
+    items
+        .into_iter()
+        .try_for_each(|item| mailbox_line(item, output))
+}
+
+fn mailbox_line(item: MailboxItem, output: &mut Output<'_>) -> Result<(), Failure> {
+    let answer = MailboxAnswer {
+        item,
+        records: None,
+    };
+    Ok(output.answer(&Answer::Mailbox(Box::new(answer)))?)
+}
+
+/// The states of those mailboxes that this session may see. One that vanished meanwhile is left
+/// out; one that cannot be read fails the request, or the client would believe it gone.
+fn items_of(
+    engine: &Engine,
+    lock: &UserLock,
+    entries: &[MailboxEntry],
+) -> Result<Vec<MailboxItem>, Failure> {
+    let mut items = Vec::new();
+    for entry in entries {
+        let hidden = entry.mailbox_type.kind == MailboxKind::Sieve && !engine.sieve_mailbox;
+        if entry.is_tombstone() || hidden {
+            continue;
+        }
+        if entry.is_intermediate() {
+            items.push(intermediate_item(entry));
+            continue;
+        }
+        let opened = engine.store.open_for_reading(lock, entry);
+        if let Some(mailbox) = Engine::in_mailbox(&entry.name, opened)? {
+            let annotations = engine.store.mailbox_annotations(entry);
+            let annotations = Engine::in_mailbox(&entry.name, annotations)?;
+            items.push(mailbox_item(entry, &mailbox, annotations));
+        }
+    }
+    Ok(items)
+}
+
+/// GET FULLMAILBOX: a mailbox with all its records. They are collected under the locks and sent
+/// after these are released.
+pub fn full_mailbox(
+    engine: &mut Engine,
+    name: &MailboxName,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
+    let entry = engine.list.find(name)?.filter(MailboxEntry::is_real);
+    let entry = entry.ok_or(Failure::Refused(Refusal::MailboxNonexistent))?;
+    let (item, flags, records) = {
+        let lock = engine.store.locks.owner_of(name, LockKind::Shared)?;
+        let mailbox = Engine::in_mailbox(name, engine.store.open_for_reading(&lock, &entry))?
+            .ok_or(Failure::Refused(Refusal::MailboxNonexistent))?;
+        let numbering = Records::of(mailbox.header());
+        let records: Result<Vec<Record>, SpoolError> = mailbox
+            .records()
+            .map(|stored| numbering.record(&mailbox, &stored?))
+            .collect();
+        let annotations = Engine::in_mailbox(name, engine.store.mailbox_annotations(&entry))?;
+        let item = mailbox_item(&entry, &mailbox, annotations);
+        (item, numbering, Engine::in_mailbox(name, records)?)
+    };
+    let mut writer = None;
+    output.append(|octets| {
+        Answer::write_mailbox_prefix(octets);
+        writer = Some(MailboxWriter::begin(octets, &item, STYLE));
+    })?;
+    let Some(mut writer) = writer else {
+        return Ok(());
+    };
+    for record in &records {
+        output.append(|octets| writer.record(octets, record, flags.flags()))?;
+    }
+    output.append(|octets| {
+        writer.end(octets);
+        octets.extend_from_slice(b"\r\n");
+    })?;
+    Ok(())
+}
+
+/// GET QUOTA: the limits of a root, if it is one.
+pub fn quota(
+    engine: &mut Engine,
+    root: &MailboxName,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
+    quota_line(engine, &QuotaRoot::of_mailbox(root), output)
+}
+
+fn quota_line(engine: &Engine, root: &QuotaRoot, output: &mut Output<'_>) -> Result<(), Failure> {
+    let Some(quota) = engine.store.quotas()?.get(root)? else {
+        return Ok(());
+    };
+    let limit = |limit: Option<u64>| limit.and_then(|limit| u32::try_from(limit).ok());
+    let Some(name) = root.mailbox() else {
+        return Ok(());
+    };
+    Ok(output.answer(&Answer::Quota(Quota {
+        root: name,
+        storage: limit(quota.limits.storage),
+        messages: limit(quota.limits.messages),
+        annotation_storage: limit(quota.limits.annotation_storage),
+        folders: limit(quota.limits.mailboxes),
+        modseq: Some(quota.modseq),
+    }))?)
+}
+
+/// GET ANNOTATION: the annotations of the server. With a mailbox name 3.6.1 answers nothing
+/// (commands §2.6); later versions tell the mailbox's, and so do we.
+pub fn annotations(
+    engine: &mut Engine,
+    mailbox: Option<&MailboxName>,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
+    let annotations = match mailbox {
+        None => engine.store.annotations()?.all(Scope::Server)?,
+        Some(name) => {
+            let entry = engine.list.find(name)?.filter(MailboxEntry::is_real);
+            let entry = entry.ok_or(Failure::Refused(Refusal::MailboxNonexistent))?;
+            engine.store.mailbox_annotations(&entry)?
+        }
+    };
+    for annotation in annotations {
+        let key = crate::protocol::command::AnnotationKey {
+            mailbox: mailbox.cloned(),
+            entry: annotation.entry,
+            user: annotation.user,
+        };
+        output.answer(&Answer::Annotation(key, annotation.value))?;
+    }
+    Ok(())
+}
+
+/// GET FETCH: a message file. No lock is taken: the client asks while it holds its own.
+pub fn fetch(engine: &mut Engine, fetch: &Fetch, output: &mut Output<'_>) -> Result<(), Failure> {
+    let entry = engine
+        .list
+        .find(&fetch.mailbox)?
+        .filter(MailboxEntry::is_real);
+    let partition = entry.as_ref().and_then(|entry| entry.partition.as_ref());
+    let partition = partition.unwrap_or(&fetch.partition);
+    let homes = [
+        MailboxHome::UniqueId(&fetch.unique_id),
+        MailboxHome::Name(&fetch.mailbox),
+    ];
+    for home in homes {
+        let Ok(paths) = engine.store.layout.mailbox(partition, home) else {
+            continue;
+        };
+        for path in [paths.message(fetch.uid), paths.archived_message(fetch.uid)] {
+            if let Some(metadata) = engine.store.disk.metadata(&path)? {
+                return send_file(engine, &path, metadata.len(), fetch, output);
+            }
+        }
+    }
+    Err(Failure::Refused(Refusal::MailboxNonexistent))
+}
+
+/// Sends a file if it is the message that was asked for, else NIL. The file is read twice, so
+/// that nothing is announced which does not follow.
+fn send_file(
+    engine: &Engine,
+    path: &std::path::Path,
+    size: u64,
+    fetch: &Fetch,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
+    let file = engine.store.disk.open_read(path)?;
+    let size = u32::try_from(size).ok();
+    let Some(size) = size.filter(|_| guid_of(&file).is_ok_and(|guid| guid == fetch.guid)) else {
+        return Ok(output.answer(&Answer::Message(None))?);
+    };
+    let header = FileHeader {
+        partition: fetch.partition.to_string(),
+        guid: fetch.guid,
+        size,
+    };
+    output.append(|octets| {
+        octets.extend_from_slice(b"* MESSAGE ");
+        write_file_header(octets, &header);
+    })?;
+    let mut offset = 0;
+    while offset < u64::from(size) {
+        let piece = file.read_at(offset, CHUNK)?;
+        if piece.is_empty() {
+            // More octets are announced than there are: only the end of the session is honest.
+            let reason = format!("{} became shorter while it was sent", path.display());
+            return Err(Failure::Connection(io::Error::other(reason)));
+        }
+        offset += piece.len() as u64;
+        output.append(|octets| octets.extend_from_slice(&piece))?;
+    }
+    Ok(output.append(|octets| octets.extend_from_slice(b"\r\n"))?)
+}
+
+fn guid_of(file: &DiskFile) -> Result<Guid, DiskError> {
+    let mut digest = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    let mut offset = 0;
+    loop {
+        let piece = file.read_at(offset, CHUNK)?;
+        if piece.is_empty() {
+            break;
+        }
+        digest.update(&piece);
+        offset += piece.len() as u64;
+    }
+    let mut guid = [0; Guid::LEN];
+    guid.copy_from_slice(digest.finish().as_ref());
+    Ok(Guid::from_bytes(guid))
+}
+
+/// Octets of a message file that are read at once.
+const CHUNK: usize = 256 << 10;
+
+/// GET FETCH_SIEVE: a Sieve script.
+pub fn fetch_sieve(
+    engine: &mut Engine,
+    key: &ScriptKey,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
+    let script = super::apply::sieve::read(engine, key)?;
+    let script = script.ok_or(Failure::Refused(Refusal::MailboxNonexistent))?;
+    Ok(output.answer(&Answer::Script(script))?)
+}
