@@ -294,6 +294,8 @@ pub(super) fn channel(values: &Values, name: &ChannelName) -> Result<ChannelSett
         name: name.clone(),
         host,
         port: text(Key::SyncPort),
+        try_imap: kind::switch(&text(Key::SyncTryImap).unwrap_or_default())
+            .map_err(|expected| wrong(Key::SyncTryImap, expected))?,
         user: text(Key::SyncAuthname),
         password: text(Key::SyncPassword).map(Secret::new),
         realm: text(Key::SyncRealm),

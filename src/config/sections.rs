@@ -153,6 +153,8 @@ pub struct ChannelSettings {
     pub host: Option<ReplicaAddress>,
     /// Its port, if the address has none: a number or the name of a service (`sync_port`).
     pub port: Option<String>,
+    /// Without a port, IMAP is tried first (`sync_try_imap`).
+    pub try_imap: bool,
     /// User id to log in with (`sync_authname`).
     pub user: Option<String>,
     /// Password (`sync_password`).

@@ -209,7 +209,8 @@ settings! {
     SyncShutdownFile: "sync_shutdown_file", "replication.shutdown_file", Kind::Path, None;
     /// File of the cache of what the replica has. If unset, there is none.
     SyncCacheDbPath: "sync_cache_db_path", "replication.cache_path", Kind::Path, None;
-    /// First talk IMAP to the port. Ignored: the replication protocol is always spoken.
+    /// Without a port, IMAP is tried before the replication protocol. With a port, the first line
+    /// of the server tells what it speaks.
     SyncTryImap: "sync_try_imap", "replication.try_imap", Kind::Switch, Some("yes");
 
     /// The source address of outgoing connections is bound.

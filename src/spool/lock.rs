@@ -68,7 +68,10 @@ pub struct Locks {
 #[derive(Debug, Clone, Copy)]
 enum LockName<'a> {
     Global,
-    Sync { host: &'a str, user: &'a UserId },
+    Sync {
+        host: &'a str,
+        user: Option<&'a UserId>,
+    },
     Owner(Option<&'a UserId>),
     Mailbox(MailboxHome<'a>),
     QuotaChange,
@@ -82,7 +85,8 @@ impl LockName<'_> {
             LockName::Global => "$GLOBAL".to_owned(),
             LockName::Sync { host, user } => {
                 let host = plain_to_internal(host);
-                format!("*S*{host}*{}", plain_to_internal(user.as_str()))
+                let user = user.map_or("", UserId::as_str);
+                format!("*S*{host}*{}", plain_to_internal(user))
             }
             LockName::Owner(None) => "*U*".to_owned(),
             LockName::Owner(Some(user)) => match naming {
@@ -313,7 +317,7 @@ impl Locks {
     ///
     /// # Errors
     /// If the lock cannot be had within the longest wait; trying again later can help.
-    pub fn sync(&self, host: &str, user: &UserId) -> Result<SyncLock, LockError> {
+    pub fn sync(&self, host: &str, user: Option<&UserId>) -> Result<SyncLock, LockError> {
         let held = self.take(LockName::Sync { host, user }, LockKind::Exclusive)?;
         Ok(SyncLock { held })
     }
@@ -429,7 +433,9 @@ mod tests {
             "q3fgr7etnueolpppp7y44dqn.lock"
         );
         assert_eq!(path(MailboxHome::Name(&mailbox)), "user/alice/Sub.lock");
-        let sync = locks.sync("replica.example.com", &user("bo.b")).unwrap();
+        let sync = locks
+            .sync("replica.example.com", Some(&user("bo.b")))
+            .unwrap();
         assert_eq!(
             relative(dir.path(), sync.path()),
             "*S*replica^example^com*bo^b.lock"
