@@ -5,6 +5,7 @@
 //! `config`, `dlist`, `mail`.
 
 pub mod auth;
+pub mod client;
 pub mod config;
 pub mod dlist;
 pub mod exchange;

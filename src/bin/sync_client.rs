@@ -1,0 +1,57 @@
+//! `sync_client`: replicates mailboxes to a sync_server.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use cyrus_sync::client::options::Options;
+use cyrus_sync::client::{RunError, Stop, run};
+use cyrus_sync::service::exit::USAGE;
+use cyrus_sync::service::journal;
+use cyrus_sync::service::shutdown::Shutdown;
+use tracing::level_filters::LevelFilter;
+
+fn main() -> ExitCode {
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(answer) => {
+            // Nobody is left to tell if that fails.
+            let _ = answer.print();
+            return match answer.use_stderr() {
+                true => ExitCode::from(USAGE),
+                false => ExitCode::SUCCESS,
+            };
+        }
+    };
+    let level = match options.verbose_logging {
+        true => LevelFilter::INFO,
+        false => LevelFilter::WARN,
+    };
+    journal::start("sync_client", level);
+    let stop = Stop::default();
+    watch_signals(stop.clone());
+    match run(&options, &stop) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            if let RunError::Mode(_) = error {
+                eprintln!("{}", Options::command().render_usage());
+            }
+            ExitCode::from(error.status())
+        }
+    }
+}
+
+/// A signal ends the program within one mailbox.
+fn watch_signals(stop: Stop) {
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let watched =
+            runtime.and_then(|runtime| runtime.block_on(Shutdown::default().on_signals()));
+        match watched {
+            Ok(()) => stop.request(),
+            Err(error) => tracing::warn!("signals end the program at once: {error}"),
+        }
+    });
+}

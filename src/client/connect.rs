@@ -1,0 +1,458 @@
+//! From an address to a session: connecting, the banner, login, compression, capabilities
+//! (wire-protocol §1 to §6, §12).
+
+use std::time::Duration;
+
+use async_compression::Level;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::client::peer::{Flavour, Peer, PeerError};
+use crate::config::{ChannelSettings, Config, ReplicaAddress};
+use crate::dlist::Limits;
+use crate::protocol::command::{Answer, Apply};
+use crate::protocol::connection::{AuthenticationError, ClientConnection, ReplyError};
+use crate::protocol::greeting::SIEVE_MAILBOX;
+use crate::protocol::sasl::client::Policy;
+use crate::protocol::stream::{Stream, StreamError};
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The replica cannot be reached.
+    #[error("cannot reach {0}: {1}")]
+    Unreachable(String, std::io::Error),
+    /// It does not answer in time.
+    #[error("{server} does not answer within {} s", limit.as_secs())]
+    Silent {
+        /// The replica.
+        server: String,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// The port has a name that no service has.
+    #[error("{0}: no service has the name {1:?}")]
+    UnknownService(String, String),
+    /// The connection broke off.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// The login failed.
+    #[error("couldn't authenticate to backend server: {0}")]
+    Login(#[from] AuthenticationError),
+    /// The login inside IMAP failed.
+    #[error("couldn't authenticate to backend server: {0}")]
+    ImapLogin(String),
+    /// An IMAP server without replication.
+    #[error("the IMAP server does not offer X-REPLICATION to this user")]
+    NoReplication,
+    /// No user or password is configured.
+    #[error("no sync_authname and sync_password are configured")]
+    NoCredentials,
+    /// TLS from the first octet on was asked for.
+    #[error("TLS to the replica is not supported")]
+    Tls,
+    /// The replica refuses what a session begins with.
+    #[error(transparent)]
+    Refused(#[from] PeerError),
+    /// `-z` was given, and the replica has no compression.
+    #[error("Failed to enable compression to server '{0}'")]
+    NoCompression(String),
+}
+
+impl ConnectError {
+    /// Whether it may be different next time.
+    pub fn can_pass(&self) -> bool {
+        !matches!(
+            self,
+            ConnectError::NoCompression(_)
+                | ConnectError::NoCredentials
+                | ConnectError::Tls
+                | ConnectError::UnknownService(..)
+        )
+    }
+}
+
+/// A session, and what was agreed upon.
+#[derive(Debug)]
+pub struct Connected {
+    /// The session.
+    pub peer: Peer,
+    /// Sieve scripts travel as messages.
+    pub scripts_are_messages: bool,
+}
+
+/// Knows how to reach a replica.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    address: ReplicaAddress,
+    port: Option<String>,
+    try_imap: bool,
+    user: Option<String>,
+    password: Option<crate::config::Secret>,
+    connect_timeout: Duration,
+    timeout: Duration,
+    require_compression: bool,
+    force: bool,
+    trace: bool,
+}
+
+/// What of the command line concerns connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Demands {
+    /// Fail without compression (`-z`).
+    pub compression: bool,
+    /// Force mode (`-O`).
+    pub force: bool,
+    /// Copy the session to the standard error (`-vv`).
+    pub trace: bool,
+}
+
+/// What the banner or the capabilities tell.
+struct Offer {
+    deflate: bool,
+    sieve_mailbox: bool,
+}
+
+/// Longest line during the login.
+const LONGEST_LINE: usize = 64 << 10;
+
+impl Connector {
+    /// A connector for a channel, to `address`.
+    pub fn new(
+        config: &Config,
+        channel: &ChannelSettings,
+        address: ReplicaAddress,
+        demands: Demands,
+    ) -> Connector {
+        Connector {
+            address,
+            port: channel.port.clone(),
+            try_imap: channel.try_imap,
+            user: channel.user.clone(),
+            password: channel.password.clone(),
+            connect_timeout: config.network.connect_timeout,
+            timeout: config.replication.timeout,
+            require_compression: demands.compression,
+            force: demands.force,
+            trace: demands.trace,
+        }
+    }
+
+    /// The name of the replica, as in messages and lock names.
+    pub fn name(&self) -> String {
+        match &self.address {
+            ReplicaAddress::Socket(path) => path.display().to_string(),
+            ReplicaAddress::Host { name, .. } => name.clone(),
+        }
+    }
+
+    /// Makes a session.
+    ///
+    /// # Errors
+    /// If that is not possible now.
+    pub async fn connect(&self) -> Result<Connected, ConnectError> {
+        let attempt = self.establish();
+        match tokio::time::timeout(self.connect_timeout, attempt).await {
+            Ok(connected) => connected,
+            Err(_) => Err(ConnectError::Silent {
+                server: self.name(),
+                limit: self.connect_timeout,
+            }),
+        }
+    }
+
+    async fn establish(&self) -> Result<Connected, ConnectError> {
+        match &self.address {
+            ReplicaAddress::Socket(path) => {
+                let socket = UnixStream::connect(path)
+                    .await
+                    .map_err(|error| ConnectError::Unreachable(self.name(), error))?;
+                let stream = Stream::unix(socket, self.timeout);
+                let mut connection = ClientConnection::new(stream, Limits::default());
+                connection.read_banner().await?;
+                // Nobody logs in here, and nothing is advertised.
+                let offer = Offer {
+                    deflate: false,
+                    sieve_mailbox: false,
+                };
+                self.begin(connection.into_stream(), Flavour::Csync, offer)
+                    .await
+            }
+            ReplicaAddress::Host { tls: true, .. } => Err(ConnectError::Tls),
+            ReplicaAddress::Host {
+                name,
+                port,
+                without_login,
+                ..
+            } => self.host(name, port.as_deref(), !without_login).await,
+        }
+    }
+
+    /// What listens is told by its first line, so one connection is enough where the port is
+    /// given. Without a port, IMAP is tried first (wire-protocol §12).
+    async fn host(
+        &self,
+        name: &str,
+        port: Option<&str>,
+        login: bool,
+    ) -> Result<Connected, ConnectError> {
+        if let Some(port) = port.or(self.port.as_deref()) {
+            let stream = self.open(name, port).await?;
+            return self.talk(stream, login).await;
+        }
+        if self.try_imap
+            && let Ok(stream) = self.open(name, "imap").await
+            && let Ok(connected) = self.talk(stream, login).await
+        {
+            return Ok(connected);
+        }
+        let stream = self.open(name, "csync").await?;
+        self.talk(stream, login).await
+    }
+
+    async fn open(&self, name: &str, port: &str) -> Result<Stream, ConnectError> {
+        let number = match port {
+            "csync" => 2005,
+            "imap" => 143,
+            other => other
+                .parse()
+                .map_err(|_| ConnectError::UnknownService(name.to_owned(), other.to_owned()))?,
+        };
+        let socket = TcpStream::connect((name, number))
+            .await
+            .map_err(|error| ConnectError::Unreachable(format!("{name}:{number}"), error))?;
+        Ok(Stream::tcp(socket, self.timeout)?)
+    }
+
+    async fn talk(&self, mut stream: Stream, login: bool) -> Result<Connected, ConnectError> {
+        stream.wait_for_input().await?;
+        let imap = stream.buffered().starts_with(b"* OK [CAPABILITY");
+        if imap {
+            return self.imap(stream).await;
+        }
+        let mut connection = ClientConnection::new(stream, Limits::default());
+        let capabilities = connection.read_banner().await?;
+        if login {
+            let (user, password) = self.credentials()?;
+            let policy = Policy {
+                only: Vec::new(),
+                tls: false,
+                certificate: false,
+                allow_plain_text: true,
+            };
+            connection
+                .authenticate(&capabilities.mechanisms, &policy, user, password)
+                .await?;
+        }
+        let deflated = capabilities.deflate && self.compress(&mut connection).await?;
+        let offer = Offer {
+            deflate: deflated,
+            sieve_mailbox: capabilities.sieve_mailbox,
+        };
+        self.begin(connection.into_stream(), Flavour::Csync, offer)
+            .await
+    }
+
+    fn credentials(&self) -> Result<(&str, &[u8]), ConnectError> {
+        match (&self.user, &self.password) {
+            (Some(user), Some(password)) => Ok((user, password.expose().as_bytes())),
+            _ => Err(ConnectError::NoCredentials),
+        }
+    }
+
+    /// Without `-z` a refusal only costs bandwidth.
+    async fn compress(&self, connection: &mut ClientConnection) -> Result<bool, ConnectError> {
+        match connection.compress(Level::Default).await {
+            Ok(()) => Ok(true),
+            Err(ReplyError::Stream(error)) => Err(error.into()),
+            Err(error) => {
+                tracing::warn!("{}: no compression: {error}", self.name());
+                Ok(false)
+            }
+        }
+    }
+
+    /// Logs in to an IMAP server. Tags are those of the original.
+    async fn imap(&self, mut stream: Stream) -> Result<Connected, ConnectError> {
+        stream.read_line(LONGEST_LINE).await?;
+        let (user, password) = self.credentials()?;
+        let mut message = zeroize::Zeroizing::new(vec![0]);
+        message.extend_from_slice(user.as_bytes());
+        message.push(0);
+        message.extend_from_slice(password);
+        let encoded = zeroize::Zeroizing::new(STANDARD.encode(&*message));
+        let line = format!("A01 AUTHENTICATE PLAIN {}\r\n", *encoded);
+        let answer = exchange(&mut stream, &zeroize::Zeroizing::new(line), "A01").await?;
+        if !answer.ok {
+            return Err(ConnectError::ImapLogin(answer.text));
+        }
+        let capabilities = match capabilities_of(&answer.text) {
+            Some(list) => list,
+            None => {
+                exchange(&mut stream, "C01 CAPABILITY\r\n", "C01")
+                    .await?
+                    .untagged
+            }
+        };
+        let has = |name: &str| {
+            capabilities
+                .split_ascii_whitespace()
+                .any(|word| word.eq_ignore_ascii_case(name))
+        };
+        if !has("X-REPLICATION") {
+            return Err(ConnectError::NoReplication);
+        }
+        let offer = Offer {
+            deflate: false,
+            sieve_mailbox: has("X-SIEVE-MAILBOX"),
+        };
+        self.begin(stream, Flavour::Imap, offer).await
+    }
+
+    /// What a session begins with, once the login is over.
+    async fn begin(
+        &self,
+        stream: Stream,
+        flavour: Flavour,
+        offer: Offer,
+    ) -> Result<Connected, ConnectError> {
+        if self.require_compression && !offer.deflate {
+            return Err(ConnectError::NoCompression(self.name()));
+        }
+        let mut peer = Peer::new(stream, flavour, self.trace);
+        let mut scripts_are_messages = false;
+        if offer.sieve_mailbox {
+            let wanted = Apply::Capabilities(vec![SIEVE_MAILBOX.to_owned()]);
+            let answers = peer.apply(&wanted).await?;
+            scripts_are_messages = answers.iter().any(|answer| match answer {
+                Answer::Enabled(names) => names
+                    .iter()
+                    .any(|name| name.eq_ignore_ascii_case(SIEVE_MAILBOX)),
+                _ => false,
+            });
+        }
+        if self.force {
+            peer.apply(&Apply::Force).await?;
+        }
+        Ok(Connected {
+            peer,
+            scripts_are_messages,
+        })
+    }
+}
+
+/// An answer to an IMAP command during the login.
+struct ImapAnswer {
+    ok: bool,
+    /// The text behind OK or NO.
+    text: String,
+    /// The untagged lines before it.
+    untagged: String,
+}
+
+async fn exchange(stream: &mut Stream, line: &str, tag: &str) -> Result<ImapAnswer, StreamError> {
+    stream.queue().extend_from_slice(line.as_bytes());
+    stream.flush().await?;
+    let mut untagged = String::new();
+    loop {
+        let line = stream.read_line(LONGEST_LINE).await?;
+        let line = String::from_utf8_lossy(&line).into_owned();
+        match line
+            .strip_prefix(tag)
+            .and_then(|rest| rest.strip_prefix(' '))
+        {
+            Some(status) => {
+                return Ok(ImapAnswer {
+                    ok: status.starts_with("OK "),
+                    text: status.to_owned(),
+                    untagged,
+                });
+            }
+            None => {
+                untagged.push_str(&line);
+                untagged.push(' ');
+            }
+        }
+        if untagged.len() > LONGEST_LINE {
+            return Err(StreamError::LineTooLong(LONGEST_LINE));
+        }
+    }
+}
+
+/// The list of `[CAPABILITY …]` in a status text.
+fn capabilities_of(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("[CAPABILITY ")?;
+    let (list, _) = rest.split_once(']')?;
+    Some(list.to_owned())
+}
+
+/// Pauses between attempts to connect: 15 s doubling up to a cap, a little more or less by chance
+/// so that clients which lost the same server do not come back together (algorithm §10.4).
+#[derive(Clone, Copy, Debug)]
+pub struct Backoff {
+    next: Duration,
+    cap: Duration,
+}
+
+impl Backoff {
+    /// The pause after the first failure.
+    const FIRST: Duration = Duration::from_secs(15);
+
+    /// Pauses up to `cap`; zero means no cap.
+    pub fn new(cap: Duration) -> Backoff {
+        Backoff {
+            next: Backoff::FIRST,
+            cap,
+        }
+    }
+
+    /// The next pause, in whole seconds as it is announced.
+    pub fn next_pause(&mut self) -> Duration {
+        let capped = if self.cap.is_zero() {
+            self.next
+        } else {
+            self.next.min(self.cap)
+        };
+        self.next = self.next.saturating_mul(2);
+        capped
+    }
+
+    /// By how much an announced pause is varied: up to a tenth, from the clock's last digits.
+    pub fn jitter(pause: Duration) -> Duration {
+        let nanoseconds = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default()
+            .subsec_nanos();
+        pause.mul_f64(f64::from(nanoseconds % 1000) / 10_000.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_cap() {
+        let seconds = |mut backoff: Backoff, count| -> Vec<u64> {
+            (0..count).map(|_| backoff.next_pause().as_secs()).collect()
+        };
+        let capped = Backoff::new(Duration::from_secs(100));
+        assert_eq!(seconds(capped, 5), [15, 30, 60, 100, 100]);
+        let free = Backoff::new(Duration::ZERO);
+        assert_eq!(seconds(free, 5), [15, 30, 60, 120, 240]);
+    }
+
+    #[test]
+    fn jitter_is_at_most_a_tenth() {
+        let pause = Duration::from_secs(100);
+        assert!(Backoff::jitter(pause) <= pause / 10);
+    }
+
+    #[test]
+    fn capabilities_in_a_status_text() {
+        let text = "OK [CAPABILITY IMAP4rev1 X-REPLICATION] Success";
+        assert_eq!(capabilities_of(text).unwrap(), "IMAP4rev1 X-REPLICATION");
+        assert_eq!(capabilities_of("OK Success"), None);
+    }
+}

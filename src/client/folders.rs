@@ -1,0 +1,200 @@
+//! One pass over the mailboxes of both sides: renames, deletions, updates (algorithm §5.3, §5.4).
+
+use crate::client::error::SyncError;
+use crate::client::mailbox::{Failed, Pipeline};
+use crate::client::session::Session;
+use crate::mail::{MailboxName, UnixTime};
+use crate::plan::folders::{
+    Finding, FolderPlan, LocalFolder, Rearrangement, RemoteFolder, Rename, compare,
+};
+use crate::protocol::command::{self, Apply, MailboxItem};
+use crate::protocol::reply::Refusal;
+
+/// What a pass came to.
+#[derive(Debug, Default)]
+pub struct Passed {
+    /// Something was renamed: the replica must be listed again.
+    pub again: bool,
+    /// Mailboxes that could not be brought up to date.
+    pub failed: Vec<Failed>,
+    /// Names under which mailboxes of the replica live here, outside this pass.
+    pub elsewhere: Vec<MailboxName>,
+}
+
+impl Session {
+    /// Compares the mailboxes of both sides and makes the replica's like the master's.
+    ///
+    /// # Errors
+    /// If the connection is lost, or a rename or deletion fails on which others depend. What
+    /// concerns only one mailbox is told in the result.
+    pub async fn pass(
+        &mut self,
+        locals: &[LocalFolder],
+        listing: Vec<MailboxItem>,
+    ) -> Result<Passed, SyncError> {
+        let remotes: Vec<RemoteFolder> = listing.iter().map(remote_folder).collect();
+        let plan = self.compare(locals, &remotes)?;
+        let mut passed = Passed::default();
+        self.report(&plan, locals, &remotes, &mut passed);
+        for step in &plan.rearrangements {
+            self.shared.go_on()?;
+            match step {
+                Rearrangement::Delete(remote) => {
+                    if let Some(remote) = remotes.get(*remote) {
+                        self.delete(&remote.name).await?;
+                    }
+                }
+                Rearrangement::Rename(rename) => self.rename(rename).await?,
+            }
+        }
+        if plan.must_list_again() {
+            passed.again = !self.shared.settings.dry_run;
+            return Ok(passed);
+        }
+        let names: Vec<MailboxName> = listing.iter().map(|item| item.name.clone()).collect();
+        let partitions = listing.iter().filter_map(|item| item.partition.clone());
+        self.proven_partitions.extend(partitions);
+        let mut listing: Vec<Option<MailboxItem>> = listing.into_iter().map(Some).collect();
+        let mut pipeline = Pipeline::default();
+        for update in &plan.updates {
+            let Some(folder) = locals.get(update.local) else {
+                continue;
+            };
+            let remote = update
+                .remote
+                .and_then(|index| listing.get_mut(index)?.take());
+            self.update(&mut pipeline, folder, remote, &names, &mut passed.failed)
+                .await?;
+        }
+        self.settle(&mut pipeline, &names, &mut passed.failed)
+            .await?;
+        for index in &plan.deletions {
+            self.shared.go_on()?;
+            if let Some(remote) = remotes.get(*index) {
+                self.delete(&remote.name).await?;
+            }
+        }
+        Ok(passed)
+    }
+
+    fn compare(
+        &mut self,
+        locals: &[LocalFolder],
+        remotes: &[RemoteFolder],
+    ) -> Result<FolderPlan, SyncError> {
+        let store = self.local.store().clone();
+        let force = self.shared.settings.force;
+        let local = &mut self.local;
+        compare(
+            locals,
+            remotes,
+            force,
+            |remote| local.fate_of(remote),
+            |folder| {
+                let deleted = store
+                    .namespace()
+                    .deleted_name(&folder.name, UnixTime::now());
+                deleted.ok()
+            },
+        )
+    }
+
+    fn report(
+        &self,
+        plan: &FolderPlan,
+        locals: &[LocalFolder],
+        remotes: &[RemoteFolder],
+        passed: &mut Passed,
+    ) {
+        for finding in &plan.findings {
+            match finding {
+                Finding::NoTombstone { remote } => {
+                    if let Some(remote) = remotes.get(*remote) {
+                        tracing::warn!("no tombstone for deleted mailbox {}", remote.name);
+                    }
+                }
+                Finding::LivesElsewhere { name, .. } => passed.elsewhere.push(name.clone()),
+                Finding::NameTaken { local, .. } => {
+                    if let Some(folder) = locals.get(*local) {
+                        let name = folder.name.clone();
+                        passed
+                            .failed
+                            .push((name.clone(), SyncError::NameTaken { name }));
+                    }
+                }
+                Finding::NoFreeName { local } => {
+                    if let Some(folder) = locals.get(*local) {
+                        let name = folder.name.clone();
+                        passed
+                            .failed
+                            .push((name.clone(), SyncError::NoFreeName(name)));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn rename(&mut self, rename: &Rename) -> Result<(), SyncError> {
+        let partition = match &rename.partition {
+            Some(partition) => partition.as_str(),
+            None => "(null)",
+        };
+        self.reporter().action(&format!(
+            "RENAME {} -> {} ({partition})",
+            rename.old, rename.new
+        ));
+        if self.shared.settings.dry_run {
+            return Ok(());
+        }
+        self.forget(&rename.old);
+        self.forget(&rename.new);
+        let apply = Apply::Rename(
+            self.shared.settings.scope,
+            command::Rename {
+                old: rename.old.clone(),
+                new: rename.new.clone(),
+                partition: rename.partition.clone(),
+                uid_validity: Some(rename.uid_validity),
+            },
+        );
+        match self.peer.apply(&apply).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                tracing::error!(
+                    "do_folders(): failed to rename: {} -> {} {error}",
+                    rename.old,
+                    rename.new
+                );
+                Err(SyncError::from(error).in_mailbox(&rename.old))
+            }
+        }
+    }
+
+    /// Deletes a mailbox on the replica; that it never existed there is as good.
+    pub(super) async fn delete(&mut self, name: &MailboxName) -> Result<(), SyncError> {
+        self.reporter().action(&format!("UNMAILBOX {name}"));
+        if self.shared.settings.dry_run {
+            return Ok(());
+        }
+        self.forget(name);
+        let apply = Apply::Unmailbox(self.shared.settings.scope, name.clone());
+        match self.peer.apply(&apply).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.refusal() == Some(Refusal::MailboxNonexistent) => Ok(()),
+            Err(error) => Err(SyncError::from(error).in_mailbox(name)),
+        }
+    }
+}
+
+/// A listed mailbox, as far as it matters for names.
+pub(super) fn remote_folder(item: &MailboxItem) -> RemoteFolder {
+    RemoteFolder {
+        name: item.name.clone(),
+        unique_id: item.unique_id.clone(),
+        mailbox_type: item.mailbox_type,
+        partition: item.partition.clone(),
+        last_uid: item.last_uid,
+        created_modseq: item.created_modseq,
+        folder_modseq: item.folder_modseq,
+    }
+}

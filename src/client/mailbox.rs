@@ -1,0 +1,482 @@
+//! Bringing one mailbox of the replica up to date (algorithm §5.4 and §5.5).
+
+use std::collections::VecDeque;
+use std::io::{Read, Seek};
+
+use crate::client::error::SyncError;
+use crate::client::local::{Preparation, Style, Update};
+use crate::client::peer::PeerError;
+use crate::client::session::Session;
+use crate::mail::{MailboxName, ModSeq, SyncCrc, TypeFlags, Uid};
+use crate::plan::attempts::{Attempt, Attempts, Next, Outcome};
+use crate::plan::folders::LocalFolder;
+use crate::protocol::command::{Answer, Apply, FolderItem, Get, MailboxArgument, MailboxItem};
+use crate::protocol::reply::Refusal;
+
+/// An update that was sent and not answered yet.
+#[derive(Debug)]
+struct InFlight {
+    folder: LocalFolder,
+    /// What the replica has if it accepts.
+    sent: MailboxItem,
+    /// What it had before.
+    remote: Option<MailboxItem>,
+    is_partial: bool,
+    /// Answers that belong to it: those to its MESSAGE requests, and the one to MAILBOX.
+    answers: usize,
+    /// Why MAILBOX was not sent in the end.
+    broken: Option<SyncError>,
+}
+
+/// Updates under way to the replica, oldest first.
+#[derive(Debug, Default)]
+pub struct Pipeline(VecDeque<InFlight>);
+
+/// Updates that may be under way at a time.
+const WINDOW: usize = 32;
+
+/// A mailbox that could not be brought up to date, and why.
+pub type Failed = (MailboxName, SyncError);
+
+/// What became of an update that was sent.
+enum Sent {
+    /// Nothing needed to be sent.
+    Nothing,
+    /// It is under way.
+    UnderWay(Box<InFlight>),
+    /// A delta cannot describe what happened.
+    LostHistory,
+}
+
+impl Session {
+    /// Sends what differs in a mailbox; the answers come later, [`Session::settle`] fetches
+    /// them. `look_in` are mailboxes of the replica that may hold some of the messages.
+    ///
+    /// # Errors
+    /// If the connection is lost. What concerns only one mailbox goes to `failed`.
+    pub async fn update(
+        &mut self,
+        pipeline: &mut Pipeline,
+        folder: &LocalFolder,
+        remote: Option<MailboxItem>,
+        look_in: &[MailboxName],
+        failed: &mut Vec<Failed>,
+    ) -> Result<(), SyncError> {
+        self.shared.go_on()?;
+        if self.suspects.contains(&folder.name) {
+            return Ok(());
+        }
+        let intermediate = TypeFlags::INTERMEDIATE;
+        let sent = if folder.mailbox_type.flags.contains(intermediate) {
+            self.send_intermediate(folder).await.map(|()| Sent::Nothing)
+        } else {
+            let style = self.style_of(Attempt::Delta, false);
+            self.send(folder, remote.as_ref(), style, look_in).await
+        };
+        match sent {
+            Ok(Sent::Nothing) => {}
+            Ok(Sent::UnderWay(in_flight)) => pipeline.0.push_back(*in_flight),
+            Ok(Sent::LostHistory) => {
+                self.settle(pipeline, look_in, failed).await?;
+                let first = Some(Outcome::LostHistory);
+                let result = self
+                    .try_until_settled(folder, remote, first, None, look_in)
+                    .await;
+                keep(&folder.name, result, failed)?;
+            }
+            Err(error) if error.is_disconnection() => {
+                return Err(self.suspect(&folder.name, error));
+            }
+            Err(error) => keep(&folder.name, Err(error), failed)?,
+        }
+        let window = if self.careful { 0 } else { WINDOW };
+        while pipeline.0.len() > window {
+            self.settle_oldest(pipeline, look_in, failed).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all updates are answered, and repeats those that the replica did not take.
+    ///
+    /// # Errors
+    /// If the connection is lost. What concerns only one mailbox goes to `failed`.
+    pub async fn settle(
+        &mut self,
+        pipeline: &mut Pipeline,
+        look_in: &[MailboxName],
+        failed: &mut Vec<Failed>,
+    ) -> Result<(), SyncError> {
+        while !pipeline.0.is_empty() {
+            self.settle_oldest(pipeline, look_in, failed).await?;
+        }
+        Ok(())
+    }
+
+    async fn settle_oldest(
+        &mut self,
+        pipeline: &mut Pipeline,
+        look_in: &[MailboxName],
+        failed: &mut Vec<Failed>,
+    ) -> Result<(), SyncError> {
+        let Some(mut oldest) = pipeline.0.pop_front() else {
+            return Ok(());
+        };
+        let outcome = self.collect(&mut oldest).await;
+        if matches!(outcome, Ok(Outcome::Done)) && !oldest.is_partial {
+            return Ok(());
+        }
+        // More attempts need the connection for themselves.
+        let mut unsettled = vec![(oldest, outcome)];
+        for mut other in std::mem::take(&mut pipeline.0) {
+            let outcome = self.collect(&mut other).await;
+            unsettled.push((other, outcome));
+        }
+        for (in_flight, outcome) in unsettled {
+            let InFlight {
+                folder,
+                sent,
+                remote,
+                is_partial,
+                ..
+            } = in_flight;
+            let (outcome, error) = match outcome {
+                Err(error) if error.is_disconnection() => {
+                    return Err(self.suspect(&folder.name, error));
+                }
+                Ok(Outcome::Done) if !is_partial => continue,
+                Ok(outcome) => (outcome, None),
+                Err(error) => (outcome_of(&error), Some(error)),
+            };
+            let result = if is_partial && outcome == Outcome::Done {
+                self.try_until_settled(&folder, Some(sent), None, None, look_in)
+                    .await
+            } else {
+                self.try_until_settled(&folder, remote, Some(outcome), error, look_in)
+                    .await
+            };
+            keep(&folder.name, result, failed)?;
+        }
+        Ok(())
+    }
+
+    /// Remembers during which mailbox the connection broke.
+    fn suspect(&mut self, name: &MailboxName, error: SyncError) -> SyncError {
+        if self.careful && !matches!(error, SyncError::Interrupted) {
+            self.suspects.insert(name.clone());
+        }
+        error.in_mailbox(name)
+    }
+
+    /// Tries in all the ways that the rules provide. `outcome` is that of a first attempt that
+    /// was made already, `error` what it said.
+    async fn try_until_settled(
+        &mut self,
+        folder: &LocalFolder,
+        mut remote: Option<MailboxItem>,
+        outcome: Option<Outcome>,
+        error: Option<SyncError>,
+        look_in: &[MailboxName],
+    ) -> Result<(), SyncError> {
+        let mut attempts = Attempts::new(!self.shared.settings.force);
+        let mut made = outcome.map(|outcome| (outcome, error));
+        loop {
+            let (outcome, error) = match made.take() {
+                Some(made) => made,
+                None => match self.attempt(folder, &mut remote, &attempts, look_in).await {
+                    Ok(outcome) => (outcome, None),
+                    Err(error) if error.is_disconnection() => return Err(error),
+                    Err(error) => (outcome_of(&error), Some(error)),
+                },
+            };
+            match attempts.after(outcome) {
+                Next::Finished => return Ok(()),
+                Next::Try(attempt) => note(&folder.name, attempt, outcome),
+                Next::GiveUp => {
+                    self.forget(&folder.name);
+                    return Err(error.unwrap_or(SyncError::LostHistory(folder.name.clone())));
+                }
+            }
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        folder: &LocalFolder,
+        remote: &mut Option<MailboxItem>,
+        attempts: &Attempts,
+        look_in: &[MailboxName],
+    ) -> Result<Outcome, SyncError> {
+        let attempt = attempts.current();
+        if attempt == Attempt::FullUpdate {
+            self.full_update(folder).await?;
+        }
+        if attempt != Attempt::Delta {
+            *remote = self.list_one(folder).await?;
+        }
+        let style = self.style_of(attempt, attempts.sends_everything());
+        loop {
+            match self.send(folder, remote.as_ref(), style, look_in).await? {
+                Sent::Nothing => return Ok(Outcome::Done),
+                Sent::LostHistory => return Ok(Outcome::LostHistory),
+                Sent::UnderWay(mut in_flight) => {
+                    let outcome = self.collect(&mut in_flight).await?;
+                    if outcome != Outcome::Done || !in_flight.is_partial {
+                        return Ok(outcome);
+                    }
+                    *remote = Some(in_flight.sent);
+                }
+            }
+        }
+    }
+
+    fn style_of(&self, attempt: Attempt, everything: bool) -> Style {
+        let is_delta = matches!(attempt, Attempt::Delta | Attempt::FreshDelta);
+        Style {
+            is_delta,
+            recalculate: !is_delta,
+            everything,
+            batch_size: self.shared.settings.batch_size,
+        }
+    }
+
+    /// What the replica has of a mailbox now.
+    async fn list_one(&mut self, folder: &LocalFolder) -> Result<Option<MailboxItem>, SyncError> {
+        self.reporter()
+            .action(&format!("MAILBOXES {}", folder.name));
+        let answers = self
+            .peer
+            .get(&Get::Mailboxes(vec![folder.name.clone()]))
+            .await?;
+        let item = answers.into_iter().find_map(|answer| match answer {
+            Answer::Mailbox(mailbox) => Some(mailbox.item),
+            _ => None,
+        });
+        Ok(item.filter(|item| item.unique_id == folder.unique_id))
+    }
+
+    /// Sends an update with its files, and leaves its answers for later.
+    async fn send(
+        &mut self,
+        folder: &LocalFolder,
+        remote: Option<&MailboxItem>,
+        style: Style,
+        look_in: &[MailboxName],
+    ) -> Result<Sent, SyncError> {
+        let update = match self.local.prepare(folder, remote, style)? {
+            Preparation::Vanished | Preparation::Unchanged => return Ok(Sent::Nothing),
+            Preparation::LostHistory => return Ok(Sent::LostHistory),
+            Preparation::Send(update) => *update,
+        };
+        tracing::debug!("{}: sending because of {}", folder.name, update.difference);
+        self.reporter().action(&format!("MAILBOX {}", folder.name));
+        if self.shared.settings.dry_run {
+            return Ok(Sent::Nothing);
+        }
+        if remote.is_none() {
+            self.prove_partition(&update).await?;
+        }
+        let mut messages = 0;
+        let mut broken = None;
+        if let Some(partition) = &folder.partition {
+            let uploads = &update.uploads;
+            let uploaded = self
+                .uploader()
+                .upload(&folder.name, partition, uploads, look_in, &mut messages)
+                .await;
+            match uploaded {
+                Err(error) if error.is_disconnection() => return Err(error),
+                uploaded => broken = uploaded.err(),
+            }
+        }
+        let Update {
+            item,
+            body,
+            is_partial,
+            ..
+        } = update;
+        if broken.is_none() {
+            self.send_mailbox(&folder.name, body).await?;
+        }
+        Ok(Sent::UnderWay(Box::new(InFlight {
+            folder: folder.clone(),
+            sent: MailboxItem {
+                since: None,
+                ..item
+            },
+            remote: remote.cloned(),
+            is_partial,
+            answers: messages + usize::from(broken.is_none()),
+            broken,
+        })))
+    }
+
+    async fn send_mailbox(
+        &mut self,
+        name: &MailboxName,
+        mut body: tempfile::SpooledTempFile,
+    ) -> Result<(), SyncError> {
+        let failed = |source| SyncError::Io {
+            what: format!("{name}: cannot read the update from its temporary file"),
+            source,
+        };
+        body.rewind().map_err(failed)?;
+        let scope = self.shared.settings.scope;
+        Apply::write_mailbox_prefix(self.peer.begin("MAILBOX"), scope);
+        let mut piece = vec![0; 64 << 10];
+        loop {
+            let count = body.read(&mut piece).map_err(failed)?;
+            let Some(octets) = piece.get(..count).filter(|octets| !octets.is_empty()) else {
+                break;
+            };
+            self.peer.queue().extend_from_slice(octets);
+            self.peer.relieve().await?;
+        }
+        self.peer.queue().extend_from_slice(b"\r\n");
+        Ok(self.peer.finish().await?)
+    }
+
+    /// A partition that the replica does not know would kill the original's server as soon as a
+    /// message came for it. So the first mailbox in a partition where the replica was not seen to
+    /// have one is created empty.
+    async fn prove_partition(&mut self, update: &Update) -> Result<(), SyncError> {
+        let Some(partition) = update.item.partition.clone() else {
+            return Ok(());
+        };
+        if update.uploads.is_empty() || self.proven_partitions.contains(&partition) {
+            return Ok(());
+        }
+        let empty = MailboxItem {
+            crc: SyncCrc::UNKNOWN,
+            last_uid: Uid(0),
+            highest_modseq: ModSeq(1),
+            since: None,
+            ..update.item.clone()
+        };
+        let creation = Apply::Mailbox(
+            self.shared.settings.scope,
+            MailboxArgument::Update(Box::new(crate::protocol::command::MailboxUpdate {
+                item: empty,
+                list: Default::default(),
+            })),
+        );
+        match self.peer.apply(&creation).await {
+            Ok(_) => {
+                self.proven_partitions.insert(partition);
+                Ok(())
+            }
+            Err(
+                source @ PeerError::Refused {
+                    refusal: Refusal::Unknown,
+                    ..
+                },
+            ) => Err(SyncError::PartitionRefused {
+                partition,
+                mailbox: update.item.name.clone(),
+                source,
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn send_intermediate(&mut self, folder: &LocalFolder) -> Result<(), SyncError> {
+        if self.shared.settings.dry_run {
+            return Ok(());
+        }
+        let item = FolderItem {
+            unique_id: folder.unique_id.clone(),
+            name: folder.name.clone(),
+            mailbox_type: folder.mailbox_type,
+            highest_modseq: folder.folder_modseq,
+            created_modseq: folder.created_modseq,
+            folder_modseq: folder.folder_modseq,
+        };
+        let apply = Apply::Mailbox(self.shared.settings.scope, MailboxArgument::Folder(item));
+        self.peer.apply(&apply).await?;
+        Ok(())
+    }
+
+    /// Reads the answers to an update.
+    async fn collect(&mut self, in_flight: &mut InFlight) -> Result<Outcome, SyncError> {
+        let mut first_error = None;
+        for _ in 0..in_flight.answers {
+            match self.peer.answer().await {
+                Ok(_) => {}
+                Err(error) if error.leaves_connection_usable() => {
+                    first_error = first_error.or(Some(SyncError::from(error)));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let Some(error) = in_flight.broken.take().or(first_error) else {
+            self.remember([&in_flight.sent]);
+            if let Some(partition) = &in_flight.sent.partition {
+                self.proven_partitions.insert(partition.clone());
+            }
+            return Ok(Outcome::Done);
+        };
+        self.forget(&in_flight.folder.name);
+        Err(error)
+    }
+
+    /// Keeps the replica's state for the next run.
+    pub(super) fn remember<'i>(&mut self, items: impl IntoIterator<Item = &'i MailboxItem>) {
+        if let Some(cache) = &mut self.cache
+            && let Err(error) = cache.put(items)
+        {
+            tracing::warn!("sync cache: {error}");
+        }
+    }
+
+    /// The replica's state is not known any more.
+    pub(super) fn forget(&mut self, name: &MailboxName) {
+        if let Some(cache) = &mut self.cache
+            && let Err(error) = cache.forget(name)
+        {
+            // A wrong entry would be found out, but at the price of a failed update each time.
+            tracing::warn!("sync cache: {error}");
+        }
+    }
+}
+
+/// What a failure means for further attempts.
+fn outcome_of(error: &SyncError) -> Outcome {
+    match error.refusal() {
+        Some(Refusal::SyncChecksum) => Outcome::Checksum,
+        Some(Refusal::SyncChanged) => Outcome::Changed,
+        _ => Outcome::Failed,
+    }
+}
+
+/// Passes on what ends the session; the rest concerns one mailbox.
+fn keep(
+    name: &MailboxName,
+    result: Result<(), SyncError>,
+    failed: &mut Vec<Failed>,
+) -> Result<(), SyncError> {
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) if error.is_disconnection() => Err(error.in_mailbox(name)),
+        Err(error) => {
+            failed.push((name.clone(), error));
+            Ok(())
+        }
+    }
+}
+
+fn note(name: &MailboxName, attempt: Attempt, outcome: Outcome) {
+    match (attempt, outcome) {
+        (Attempt::Repeat, _) => tracing::warn!(
+            "SYNC_NOTICE: CRC failure on sync {name}, recalculating counts and trying again"
+        ),
+        (Attempt::FullUpdate, Outcome::LostHistory) => {
+            tracing::info!("inefficient replication {name}");
+        }
+        (Attempt::FullUpdate, _) => {
+            tracing::error!("CRC failure on sync for {name}, trying full update");
+        }
+        (Attempt::FreshDelta, _) => {
+            tracing::info!("{name}: the replica has changed since it was listed, trying again");
+        }
+        (Attempt::Delta, _) => {}
+    }
+}

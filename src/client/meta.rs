@@ -1,0 +1,417 @@
+//! What a user has beside mailboxes, and the server's annotations (algorithm §7).
+
+use std::time::Instant;
+
+use crate::client::error::SyncError;
+use crate::client::report::Subject;
+use crate::client::session::Session;
+use crate::mail::{MailboxName, UniqueId, UserId};
+use crate::plan::meta::{
+    AnnotationChange, QuotaChange, annotation_changes, missing_or_different, quota_changes,
+    set_change,
+};
+use crate::protocol::command::{
+    AnnotationKey, Answer, Apply, Get, Quota, ScriptState, SeenState, Subscription,
+};
+use crate::protocol::reply::Refusal;
+use crate::spool::cyrusdb::Create;
+use crate::spool::quota::{Limits, QuotaRoot};
+use crate::spool::seen::{self, SeenDb};
+
+/// What the replica has of a user beside mailboxes.
+#[derive(Debug, Default)]
+pub struct RemoteMeta {
+    seen: Vec<SeenState>,
+    subscriptions: Vec<MailboxName>,
+    scripts: Vec<ScriptState>,
+}
+
+impl RemoteMeta {
+    /// The lines about Sieve scripts.
+    pub fn scripts(&self) -> &[ScriptState] {
+        &self.scripts
+    }
+
+    /// Takes a data line; others than those of GET META are ignored.
+    pub fn take(&mut self, answer: Answer) {
+        match answer {
+            Answer::Seen(seen) => self.seen.push(seen),
+            Answer::Lsub(names) => self.subscriptions.extend(names),
+            Answer::Sieve(script) => self.scripts.push(script),
+            _ => {}
+        }
+    }
+}
+
+impl Session {
+    /// Meta mode for one user: seen state, subscriptions, and scripts unless they travel as
+    /// messages.
+    ///
+    /// # Errors
+    /// If something of it could not be replicated.
+    pub async fn meta(&mut self, user: &UserId) -> Result<(), SyncError> {
+        let start = Instant::now();
+        let result = self.sync_meta(user).await;
+        let error = result.as_ref().err().map(SyncError::to_string);
+        self.reporter().result(
+            Subject::Meta,
+            user.as_str(),
+            error.as_deref(),
+            start.elapsed(),
+        );
+        result
+    }
+
+    async fn sync_meta(&mut self, user: &UserId) -> Result<(), SyncError> {
+        let _locked = self.shared.lock(Some(user))?;
+        self.reporter().action(&format!("META {user}"));
+        let remote = self.remote_meta(user).await?;
+        self.seen(user, &remote).await?;
+        self.subscriptions(user, &remote).await?;
+        if !self.scripts_are_messages {
+            self.scripts(user, &remote).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn remote_meta(&mut self, user: &UserId) -> Result<RemoteMeta, SyncError> {
+        let answers = self.peer.get(&Get::Meta(Some(user.clone()))).await?;
+        let mut remote = RemoteMeta::default();
+        answers.into_iter().for_each(|answer| remote.take(answer));
+        Ok(remote)
+    }
+
+    /// Sends the seen entries that differ. That the replica does not take one is no reason to
+    /// stop.
+    pub(super) async fn seen(
+        &mut self,
+        user: &UserId,
+        remote: &RemoteMeta,
+    ) -> Result<(), SyncError> {
+        let local: Vec<SeenState> = match self.seen_db(user)? {
+            Some(mut db) => db
+                .all()?
+                .into_iter()
+                .map(|(id, state)| on_wire(id, state))
+                .collect(),
+            None => Vec::new(),
+        };
+        for state in missing_or_different(&local, &remote.seen, |state| &state.unique_id) {
+            self.send_seen(user, state.clone()).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_seen(&mut self, user: &UserId, state: SeenState) -> Result<(), SyncError> {
+        self.reporter()
+            .action(&format!("SEEN {user} {}", state.unique_id));
+        match self.change(&Apply::Seen(user.clone(), state)).await {
+            Err(error) if !error.is_disconnection() => {
+                tracing::warn!("SEEN {user}: {error}");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// A `SEEN` line of the log.
+    ///
+    /// # Errors
+    /// If it could not be replicated.
+    pub async fn seen_of(&mut self, user: &UserId, mailbox: &UniqueId) -> Result<(), SyncError> {
+        let _locked = self.shared.lock(Some(user))?;
+        let state = match self.seen_db(user)? {
+            Some(mut db) => db.get(mailbox)?,
+            None => None,
+        };
+        let Some(state) = state else {
+            return Ok(());
+        };
+        self.reporter().action(&format!("SEEN {user} {mailbox}"));
+        let state = on_wire(mailbox.clone(), state);
+        self.change(&Apply::Seen(user.clone(), state)).await
+    }
+
+    pub(super) async fn subscriptions(
+        &mut self,
+        user: &UserId,
+        remote: &RemoteMeta,
+    ) -> Result<(), SyncError> {
+        let local = self.shared.store.subscriptions(self.local.list(), user)?;
+        let change = set_change(&local, &remote.subscriptions);
+        for name in change.add {
+            self.subscribe(user, name, true).await?;
+        }
+        for name in change.remove {
+            self.subscribe(user, name, false).await?;
+        }
+        Ok(())
+    }
+
+    /// A `SUB` line of the log: sends what is the case now.
+    ///
+    /// # Errors
+    /// If it could not be replicated.
+    pub async fn subscription_of(
+        &mut self,
+        user: &UserId,
+        mailbox: &MailboxName,
+    ) -> Result<(), SyncError> {
+        let _locked = self.shared.lock(Some(user))?;
+        let subscriptions = self.shared.store.subscriptions(self.local.list(), user)?;
+        let is_subscribed = subscriptions.contains(mailbox);
+        self.subscribe(user, mailbox, is_subscribed).await
+    }
+
+    async fn subscribe(
+        &mut self,
+        user: &UserId,
+        mailbox: &MailboxName,
+        on: bool,
+    ) -> Result<(), SyncError> {
+        let subscription = Subscription {
+            user: user.clone(),
+            mailbox: mailbox.clone(),
+        };
+        let (verb, apply) = if on {
+            ("SUB", Apply::Sub(subscription))
+        } else {
+            ("UNSUB", Apply::Unsub(subscription))
+        };
+        self.reporter().action(&format!("{verb} {user} {mailbox}"));
+        self.change(&apply).await
+    }
+
+    /// Sends the limits of a user's roots where they differ, before anything else: a replica that
+    /// refuses a root must say so before something is deleted there.
+    pub(super) async fn set_quotas(
+        &mut self,
+        user: &UserId,
+        remote: &[Quota],
+    ) -> Result<(), SyncError> {
+        let (local, remote) = self.quotas(user, remote)?;
+        for change in quota_changes(&local, &remote) {
+            if let QuotaChange::Set(root, limits) = change {
+                self.send_quota(root, &limits.0).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the replica's roots that are not in use here.
+    pub(super) async fn remove_quotas(
+        &mut self,
+        user: &UserId,
+        remote: &[Quota],
+    ) -> Result<(), SyncError> {
+        let (local, remote) = self.quotas(user, remote)?;
+        for change in quota_changes(&local, &remote) {
+            if let QuotaChange::Remove(root) = change {
+                self.remove_quota(root).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A `QUOTA` line of the log.
+    ///
+    /// # Errors
+    /// If it could not be replicated.
+    pub async fn quota(&mut self, root: &QuotaRoot) -> Result<(), SyncError> {
+        let Some(name) = root.mailbox() else {
+            return Ok(());
+        };
+        let owner = self.owner_of(&name);
+        let _locked = self.shared.lock(owner.as_ref())?;
+        match self.shared.store.quotas()?.get(root)? {
+            Some(quota) => {
+                let quota = quota_on_wire(&name, quota.limits, quota.modseq);
+                self.send_quota(&name, &quota).await
+            }
+            None => self.remove_quota(&name).await,
+        }
+    }
+
+    async fn send_quota(&mut self, root: &MailboxName, quota: &Quota) -> Result<(), SyncError> {
+        self.reporter().action(&format!("QUOTA {root}"));
+        match self.change(&Apply::Quota(quota.clone())).await {
+            Err(SyncError::Peer(source)) if source.leaves_connection_usable() => {
+                Err(SyncError::QuotaRefused {
+                    root: root.to_string(),
+                    source,
+                })
+            }
+            result => result,
+        }
+    }
+
+    async fn remove_quota(&mut self, root: &MailboxName) -> Result<(), SyncError> {
+        self.reporter().action(&format!("UNQUOTA {root}"));
+        self.change(&Apply::Unquota(Some(root.clone()))).await
+    }
+
+    /// Sends the annotations of the server that differ.
+    ///
+    /// # Errors
+    /// If they could not be replicated.
+    pub async fn server_annotations(&mut self) -> Result<(), SyncError> {
+        let _locked = self.shared.lock(None)?;
+        self.reporter().action("ANNOTATION ");
+        let answers = self.peer.get(&Get::Annotation(None)).await?;
+        let mut remote: Vec<crate::mail::Annotation> = answers
+            .into_iter()
+            .filter_map(|answer| match answer {
+                Answer::Annotation(key, value) => Some(crate::mail::Annotation {
+                    entry: key.entry,
+                    user: key.user,
+                    modseq: crate::mail::ModSeq(0),
+                    value,
+                }),
+                _ => None,
+            })
+            .collect();
+        remote.sort();
+        let local = self.local.server_annotations()?;
+        let key = |annotation: &crate::mail::Annotation| AnnotationKey {
+            mailbox: None,
+            entry: annotation.entry.clone(),
+            user: annotation.user.clone(),
+        };
+        for change in annotation_changes(&local, &remote) {
+            let apply = match change {
+                AnnotationChange::Set(annotation) => {
+                    Apply::Annotation(key(annotation), annotation.value.clone())
+                }
+                AnnotationChange::Remove(annotation) => Apply::Unannotation(key(annotation)),
+            };
+            self.change(&apply).await?;
+        }
+        Ok(())
+    }
+
+    /// `UNUSER`: removes a user on the replica who does not exist here.
+    ///
+    /// # Errors
+    /// If the replica refuses.
+    pub async fn remove_user(&mut self, user: &UserId) -> Result<(), SyncError> {
+        let _locked = self.shared.lock(Some(user))?;
+        if self.local.has_user(user)? {
+            return Ok(());
+        }
+        self.reporter().action(&format!("UNUSER {user}"));
+        let scope = self.shared.settings.scope;
+        self.change(&Apply::Unuser(scope, Some(user.clone()))).await
+    }
+
+    /// `UNMAILBOX`: deletes a mailbox on the replica that was deleted here. The replica is asked
+    /// first which mailbox has the name there: it may be another one by now.
+    ///
+    /// # Errors
+    /// If the replica refuses.
+    pub async fn unmailbox(&mut self, name: &MailboxName) -> Result<(), SyncError> {
+        let owner = self.owner_of(name);
+        let _locked = self.shared.lock(owner.as_ref())?;
+        match self.local.list().find(name)? {
+            Some(entry) if entry.is_tombstone() => {}
+            Some(_) => return Ok(()),
+            None => {
+                tracing::info!("SYNCNOTICE: attempt to UNMAILBOX without a tombstone {name}");
+                return Ok(());
+            }
+        }
+        let answers = match self.peer.get(&Get::Mailboxes(vec![name.clone()])).await {
+            Err(error) if error.refusal() == Some(Refusal::MailboxNonexistent) => Vec::new(),
+            answers => answers?,
+        };
+        let listed = answers.into_iter().filter_map(|answer| match answer {
+            Answer::Mailbox(mailbox) => Some(mailbox.item),
+            _ => None,
+        });
+        self.pass(&[], listed.collect()).await?;
+        Ok(())
+    }
+
+    /// Sends something that changes the replica, unless nothing may be sent.
+    pub(super) async fn change(&mut self, apply: &Apply) -> Result<(), SyncError> {
+        if !self.shared.settings.dry_run {
+            self.peer.apply(apply).await?;
+        }
+        Ok(())
+    }
+
+    fn seen_db(&mut self, user: &UserId) -> Result<Option<SeenDb>, SyncError> {
+        let store = &self.shared.store;
+        Ok(store.seen(self.local.list(), user, Create::No)?)
+    }
+
+    /// The roots in a user's tree, of both sides.
+    #[allow(clippy::type_complexity)]
+    fn quotas(
+        &self,
+        user: &UserId,
+        remote: &[Quota],
+    ) -> Result<
+        (
+            Vec<(MailboxName, Option<Comparable>)>,
+            Vec<(MailboxName, Comparable)>,
+        ),
+        SyncError,
+    > {
+        let inbox = self.shared.store.namespace().inbox_of(user);
+        let mut db = self.shared.store.quotas()?;
+        let mut local = Vec::new();
+        for (root, quota) in db.list(inbox.as_str())? {
+            if let Some(name) = root.mailbox().filter(|name| name.is_within(&inbox)) {
+                let quota = quota_on_wire(&name, quota.limits, quota.modseq);
+                local.push((name, Some(Comparable(quota))));
+            }
+        }
+        let remote = remote
+            .iter()
+            .map(|quota| (quota.root.clone(), Comparable(quota.clone())))
+            .collect();
+        Ok((local, remote))
+    }
+}
+
+/// A quota root as far as its limits matter.
+#[derive(Debug, Clone)]
+struct Comparable(Quota);
+
+impl PartialEq for Comparable {
+    fn eq(&self, other: &Comparable) -> bool {
+        let limits = |quota: &Quota| {
+            (
+                quota.storage,
+                quota.messages,
+                quota.annotation_storage,
+                quota.folders,
+            )
+        };
+        limits(&self.0) == limits(&other.0)
+    }
+}
+
+fn on_wire(unique_id: UniqueId, state: seen::SeenState) -> SeenState {
+    SeenState {
+        unique_id,
+        last_read: state.last_read,
+        last_uid: state.last_uid,
+        last_change: state.last_change,
+        seen_uids: state.seen_uids,
+    }
+}
+
+/// Limits that the wire cannot express are sent as the highest that it can.
+fn quota_on_wire(root: &MailboxName, limits: Limits, modseq: crate::mail::ModSeq) -> Quota {
+    let limit =
+        |limit: Option<u64>| limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX - 1));
+    Quota {
+        root: root.clone(),
+        storage: limit(limits.storage),
+        messages: limit(limits.messages),
+        annotation_storage: limit(limits.annotation_storage),
+        folders: limit(limits.mailboxes),
+        modseq: Some(modseq),
+    }
+}

@@ -1,0 +1,29 @@
+//! The sync_client engine: what differs between this store and a replica is sent there.
+//!
+//! [`run`] is the whole program behind the command line: it opens the store, connects, and
+//! replicates users, mailboxes, or what the sync log names.
+
+mod cache;
+mod connect;
+mod error;
+mod folders;
+mod local;
+mod mailbox;
+mod meta;
+pub mod options;
+mod peer;
+mod repair;
+mod report;
+mod rolling;
+mod run;
+mod scripts;
+mod session;
+mod stop;
+mod upload;
+mod user;
+mod watch;
+mod worker;
+
+pub use error::SyncError;
+pub use run::{RunError, run};
+pub use stop::Stop;

@@ -1,0 +1,410 @@
+//! The replica at the other end: typed requests go out, typed answers come in.
+//!
+//! Requests may be sent ahead of the answers to earlier ones; the replica answers in order. Only
+//! requests whose answers are short may be sent so (all but GET and RESERVE): a replica that
+//! cannot get rid of its answers stops reading.
+
+use std::collections::VecDeque;
+use std::io::Write;
+
+use crate::dlist::{LiteralStyle, ParseError, Parser};
+use crate::protocol::command::{Answer, Apply, DecodeError, FileSink, Get, LineDecoder, NoFiles};
+use crate::protocol::reply::{Outcome, Refusal};
+use crate::protocol::stream::{Stream, StreamError};
+
+/// How requests are dressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// The protocol of sync_server.
+    Csync,
+    /// Inside IMAP, with tags (wire-protocol §12).
+    Imap,
+}
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// The replica said NO.
+    #[error("{command} received NO response: {text}")]
+    Refused {
+        /// The sub-command.
+        command: &'static str,
+        /// What it means.
+        refusal: Refusal,
+        /// The text behind NO.
+        text: String,
+    },
+    /// The replica said BAD: it did not understand.
+    #[error("IOERROR: received bad response: command=<{command}> response=<{text}>")]
+    NotUnderstood {
+        /// The sub-command.
+        command: &'static str,
+        /// The line.
+        text: String,
+    },
+    /// The replica goes away.
+    #[error("received BYE: replica was shut down ({0})")]
+    Bye(String),
+    /// The replica sent something that is no answer. What follows cannot be made sense of.
+    #[error("IOERROR: received bad response: command=<{command}> errmsg=<{what}>")]
+    Nonsense {
+        /// The sub-command.
+        command: &'static str,
+        /// What is wrong.
+        what: String,
+    },
+    /// The replica sent a well-formed answer with contents that cannot be used.
+    #[error("{command}: unusable answer: {problem}")]
+    Unusable {
+        /// The sub-command.
+        command: &'static str,
+        /// What is wrong.
+        problem: DecodeError,
+    },
+    /// The connection is gone.
+    #[error("connection lost: {0}")]
+    Lost(#[from] StreamError),
+}
+
+impl PeerError {
+    /// Whether the connection can still be used.
+    pub fn leaves_connection_usable(&self) -> bool {
+        match self {
+            PeerError::Refused { .. }
+            | PeerError::NotUnderstood { .. }
+            | PeerError::Unusable { .. } => true,
+            PeerError::Bye(_) | PeerError::Nonsense { .. } | PeerError::Lost(_) => false,
+        }
+    }
+
+    /// The replica's refusal, if it is one.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            PeerError::Refused { refusal, .. } => Some(*refusal),
+            _ => None,
+        }
+    }
+}
+
+/// Keeps what [`Peer::get_file`] receives.
+pub trait FileReceiver: FileSink<Error = std::io::Error> {}
+
+impl<T: FileSink<Error = std::io::Error>> FileReceiver for T {}
+
+/// A session with a replica.
+#[derive(Debug)]
+pub struct Peer {
+    stream: Stream,
+    flavour: Flavour,
+    tags: u64,
+    limits: crate::dlist::Limits,
+    /// Sub-commands that were sent and not answered.
+    waiting: VecDeque<&'static str>,
+    /// Answers that were read before anybody asked for them, oldest first.
+    ready: VecDeque<Result<Vec<Answer>, PeerError>>,
+    trace: bool,
+}
+
+impl Peer {
+    /// A session over a stream on which the login is over. With `trace` everything but message
+    /// files is copied to the standard error.
+    pub fn new(stream: Stream, flavour: Flavour, trace: bool) -> Peer {
+        Peer {
+            stream,
+            flavour,
+            tags: 0,
+            limits: crate::dlist::Limits::default(),
+            waiting: VecDeque::new(),
+            ready: VecDeque::new(),
+            trace,
+        }
+    }
+
+    /// Sends a GET and collects its data lines. Answers to earlier requests are kept for
+    /// [`Peer::answer`].
+    ///
+    /// # Errors
+    /// If it fails.
+    pub async fn get(&mut self, get: &Get) -> Result<Vec<Answer>, PeerError> {
+        self.get_file(get, &mut KeepNothing).await
+    }
+
+    /// Sends a GET whose answer holds a message file, which goes to `sink`.
+    ///
+    /// # Errors
+    /// If it fails or the sink does.
+    pub async fn get_file(
+        &mut self,
+        get: &Get,
+        sink: &mut impl FileReceiver,
+    ) -> Result<Vec<Answer>, PeerError> {
+        self.read_ahead().await?;
+        let request = self.begin(name_of(get));
+        get.write(request, LiteralStyle::Plus);
+        self.finish().await?;
+        self.read_answer(sink).await
+    }
+
+    /// Sends an APPLY and waits for its answer. Answers to earlier requests are kept for
+    /// [`Peer::answer`].
+    ///
+    /// # Errors
+    /// If it fails.
+    pub async fn apply(&mut self, apply: &Apply) -> Result<Vec<Answer>, PeerError> {
+        self.read_ahead().await?;
+        self.send(apply).await?;
+        self.read_answer(&mut NoFiles).await
+    }
+
+    /// Reads the answers to all requests that were sent.
+    async fn read_ahead(&mut self) -> Result<(), PeerError> {
+        while !self.waiting.is_empty() {
+            let answer = self.read_answer(&mut NoFiles).await;
+            match answer {
+                Err(error) if !error.leaves_connection_usable() => return Err(error),
+                answer => self.ready.push_back(answer),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends an APPLY; its answer is fetched later with [`Peer::answer`].
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub async fn send(&mut self, apply: &Apply) -> Result<(), PeerError> {
+        let request = self.begin(apply.name());
+        apply.write(request, LiteralStyle::Plus);
+        self.finish().await
+    }
+
+    /// Sends RESTART, which empties the replica's reserve list. Its answer is fetched later.
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub async fn send_restart(&mut self) -> Result<(), PeerError> {
+        self.begin("RESTART").extend_from_slice(b"RESTART\r\n");
+        self.finish().await
+    }
+
+    /// Ends the session.
+    ///
+    /// # Errors
+    /// If the connection is lost; that hardly matters now.
+    pub async fn exit(mut self) -> Result<(), PeerError> {
+        let farewell: &[u8] = match self.flavour {
+            Flavour::Csync => b"EXIT\r\n",
+            Flavour::Imap => b"Q01 LOGOUT\r\n",
+        };
+        self.stream.queue().extend_from_slice(farewell);
+        self.finish().await?;
+        self.stream.shutdown().await?;
+        Ok(())
+    }
+
+    /// Begins a request that is written piece by piece: the caller appends it from its verb to
+    /// its CR LF, calling [`Peer::relieve`] from time to time and [`Peer::finish`] at the end.
+    pub fn begin(&mut self, command: &'static str) -> &mut Vec<u8> {
+        self.waiting.push_back(command);
+        let tag = self.tags;
+        self.tags += 1;
+        let queue = self.stream.queue();
+        if self.flavour == Flavour::Imap {
+            // SYNC and the verb become one word.
+            queue.extend_from_slice(format!("S{tag} SYNC").as_bytes());
+        }
+        queue
+    }
+
+    /// The octets that are to be sent next.
+    pub fn queue(&mut self) -> &mut Vec<u8> {
+        self.stream.queue()
+    }
+
+    /// Sends what is queued if it is much.
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub async fn relieve(&mut self) -> Result<(), PeerError> {
+        Ok(self.stream.relieve().await?)
+    }
+
+    /// Completes a request: from here on the replica can act on it.
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub async fn finish(&mut self) -> Result<(), PeerError> {
+        if self.trace {
+            trace('>', self.stream.queue());
+        }
+        Ok(self.stream.flush().await?)
+    }
+
+    /// The answer to the oldest request that has none yet.
+    ///
+    /// # Errors
+    /// If the request failed or the connection is lost.
+    pub async fn answer(&mut self) -> Result<Vec<Answer>, PeerError> {
+        match self.ready.pop_front() {
+            Some(answer) => answer,
+            None => self.read_answer(&mut NoFiles).await,
+        }
+    }
+
+    async fn read_answer<S>(&mut self, sink: &mut S) -> Result<Vec<Answer>, PeerError>
+    where
+        S: FileSink,
+        S::Error: std::fmt::Display,
+    {
+        let command = self.waiting.pop_front().unwrap_or("NOOP");
+        let mut answers = Vec::new();
+        let mut unusable = None;
+        loop {
+            let start = self.line_start().await?;
+            if start == b"* " {
+                match self.data_line(command, sink).await? {
+                    Ok(answer) => answers.push(answer),
+                    Err(problem) => unusable = unusable.or(Some(problem)),
+                }
+                continue;
+            }
+            let mut line = start;
+            if !line.ends_with(b"\n") {
+                line.extend(self.stream.read_line(LONGEST_STATUS).await?);
+            }
+            if self.trace {
+                trace('<', &line);
+            }
+            return match (self.status(&line), unusable) {
+                (Outcome::Ok, None) => Ok(answers),
+                (Outcome::Ok, Some(problem)) => Err(PeerError::Unusable { command, problem }),
+                (Outcome::No(refusal, text), _) => Err(PeerError::Refused {
+                    command,
+                    refusal,
+                    text,
+                }),
+                (Outcome::Bye(text), _) => Err(PeerError::Bye(text)),
+                (Outcome::Bad(text), _) if text.starts_with("BAD ") => {
+                    Err(PeerError::NotUnderstood { command, text })
+                }
+                (Outcome::Bad(what), _) => Err(PeerError::Nonsense { command, what }),
+            };
+        }
+    }
+
+    fn status(&self, line: &[u8]) -> Outcome {
+        let line = match self.flavour {
+            Flavour::Csync => line,
+            Flavour::Imap => match line.iter().position(|octet| *octet == b' ') {
+                Some(end) => line.get(end + 1..).unwrap_or_default(),
+                None => line,
+            },
+        };
+        Outcome::from_line(line)
+    }
+
+    /// The first two octets of a line, or fewer if it ends before.
+    async fn line_start(&mut self) -> Result<Vec<u8>, PeerError> {
+        let mut start = Vec::with_capacity(2);
+        while start.len() < 2 && !start.ends_with(b"\n") {
+            self.stream.wait_for_input().await?;
+            if let Some(octet) = self.stream.buffered().first() {
+                start.push(*octet);
+                self.stream.consume(1);
+            }
+        }
+        Ok(start)
+    }
+
+    /// Reads a data line behind `* `. The outer error ends the session, the inner one concerns
+    /// this line only.
+    async fn data_line<S>(
+        &mut self,
+        command: &'static str,
+        sink: &mut S,
+    ) -> Result<Result<Answer, DecodeError>, PeerError>
+    where
+        S: FileSink,
+        S::Error: std::fmt::Display,
+    {
+        let nonsense = |what: String| PeerError::Nonsense { command, what };
+        let mut parser = Parser::line(self.limits.clone());
+        let mut decoder = LineDecoder::new(&self.limits, sink);
+        loop {
+            self.stream.wait_for_input().await?;
+            let fed = parser.feed(self.stream.buffered(), &mut decoder);
+            if self.trace && !command.ends_with("FETCH") {
+                trace(
+                    '<',
+                    self.stream
+                        .buffered()
+                        .get(..fed.consumed)
+                        .unwrap_or_default(),
+                );
+            }
+            self.stream.consume(fed.consumed);
+            match fed.result {
+                None => {}
+                Some(Ok(())) => break,
+                Some(Err(error)) => return Err(nonsense(text_of(&error))),
+            }
+        }
+        let line = decoder
+            .finish()
+            .map_err(|error| nonsense(error.to_string()))?;
+        Ok(Answer::decode(line))
+    }
+}
+
+/// For answers without files.
+struct KeepNothing;
+
+impl FileSink for KeepNothing {
+    type Error = std::io::Error;
+
+    fn begin(&mut self, _: &crate::dlist::FileHeader) -> Result<(), std::io::Error> {
+        Ok(())
+    }
+
+    fn chunk(&mut self, _: &[u8]) -> Result<(), std::io::Error> {
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), std::io::Error> {
+        Ok(())
+    }
+}
+
+/// The sub-command, for messages.
+fn name_of(get: &Get) -> &'static str {
+    match get {
+        Get::User(_) => "USER",
+        Get::Meta(_) => "META",
+        Get::Mailboxes(_) => "MAILBOXES",
+        Get::UniqueIds(_) => "UNIQUEIDS",
+        Get::FullMailbox(_) => "FULLMAILBOX",
+        Get::Quota(_) => "QUOTA",
+        Get::Annotation(_) => "ANNOTATION",
+        Get::Fetch(_) => "FETCH",
+        Get::FetchSieve(_) => "FETCH_SIEVE",
+    }
+}
+
+/// Longest status line that is accepted, in octets.
+const LONGEST_STATUS: usize = 8192;
+
+fn text_of(error: &ParseError) -> String {
+    format!("malformed data line: {error}")
+}
+
+/// Copies octets of the session to the standard error.
+fn trace(direction: char, octets: &[u8]) {
+    let mut error = std::io::stderr().lock();
+    let text = String::from_utf8_lossy(octets);
+    for line in text.lines() {
+        // A trace that cannot be written must not end the replication.
+        if writeln!(error, "{direction} {line}").is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! Rolling mode: the sync log, again and again (algorithm §9, §10).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::client::error::SyncError;
+use crate::client::session::{Session, Shared};
+use crate::client::watch::LogWatch;
+use crate::client::worker::{Dialer, Item, WorkerError, replicate};
+use crate::mail::{MailboxName, Namespace, UserId};
+use crate::plan::log::{Cohort, Ownership, Quarantine, Reaction, Task, merge, reaction};
+use crate::spool::quota::QuotaRoot;
+use crate::spool::synclog::{self, LogItem, WorkFile};
+
+/// How the log is processed.
+#[derive(Clone, Debug)]
+pub struct Rhythm {
+    /// Shortest time from the beginning of one run to that of the next.
+    pub delay: Duration,
+    /// Age at which a session is replaced; zero = never.
+    pub session_age: Duration,
+    /// File whose appearance ends the program.
+    pub shutdown_file: Option<PathBuf>,
+    /// One run only.
+    pub once: bool,
+}
+
+/// Delay before what was set aside is tried again, first and at most.
+const FIRST_RETRY: Duration = Duration::from_secs(5);
+const LAST_RETRY: Duration = Duration::from_secs(1800);
+/// Delay before what another process has locked is tried again.
+const LOCKED_RETRY: Duration = Duration::from_secs(1);
+/// Longest sleep: the shutdown file is looked for at least this often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// Rolling replication over one connection.
+#[derive(Debug)]
+pub struct Rolling {
+    shared: Arc<Shared>,
+    dialer: Dialer,
+    rhythm: Rhythm,
+    log: PathBuf,
+    work_file: PathBuf,
+    watch: LogWatch,
+    quarantine: Quarantine<LogItem>,
+    /// When what is locked is tried again.
+    locked_until: Vec<(LogItem, Duration)>,
+    start: Instant,
+}
+
+/// How a run of the log ended.
+enum Run {
+    /// Everything was done or put aside.
+    Done,
+    /// The connection was lost; the work file is to be processed again.
+    Lost,
+}
+
+impl Rolling {
+    /// Prepares to process the log of the channel.
+    pub fn new(shared: Arc<Shared>, dialer: Dialer, rhythm: Rhythm) -> Rolling {
+        let layout = &shared.store.layout;
+        let log = layout.sync_log(&shared.settings.channel);
+        let work_file = layout.sync_log_work_file(&shared.settings.channel);
+        Rolling {
+            watch: LogWatch::new(&log),
+            dialer,
+            rhythm,
+            log,
+            work_file,
+            quarantine: Quarantine::new(FIRST_RETRY, LAST_RETRY),
+            locked_until: Vec::new(),
+            start: Instant::now(),
+            shared,
+        }
+    }
+
+    /// Runs until the shutdown file appears, the program is asked to end, or, with `once`, the
+    /// log is processed.
+    ///
+    /// # Errors
+    /// If no connection is to be had, or the log cannot be read or written.
+    pub async fn run(&mut self) -> Result<(), WorkerError> {
+        match self.roll().await {
+            Err(WorkerError::Sync(SyncError::Interrupted)) => Ok(()),
+            result => result,
+        }
+    }
+
+    async fn roll(&mut self) -> Result<(), WorkerError> {
+        let mut session = self.dialer.session(&self.shared).await?;
+        let mut session_start = Instant::now();
+        loop {
+            if self.is_shut_down()? {
+                return self.end(session).await;
+            }
+            let age = self.rhythm.session_age;
+            if !age.is_zero() && session_start.elapsed() > age {
+                match session.restart().await {
+                    Ok(()) => tracing::debug!("sync_client RESTART succeeded"),
+                    Err(error) => tracing::info!("sync_client RESTART failed: {error}"),
+                }
+                self.dialer.redial(&mut session).await?;
+                session_start = Instant::now();
+            }
+            let run_start = Instant::now();
+            let work = WorkFile::take(&self.shared.store.disk, &self.log, &self.work_file)
+                .map_err(SyncError::from)?;
+            if let Some(work) = work {
+                match self.process(&mut session, &work).await? {
+                    Run::Done => {
+                        work.remove().map_err(SyncError::from)?;
+                        self.watch.ignore_present();
+                    }
+                    Run::Lost if self.rhythm.once => return Ok(()),
+                    Run::Lost => {
+                        self.dialer.redial(&mut session).await?;
+                        session_start = Instant::now();
+                        continue;
+                    }
+                }
+            }
+            if self.rhythm.once {
+                return self.end(session).await;
+            }
+            let rest = self.rhythm.delay.saturating_sub(run_start.elapsed());
+            self.shared.stop.sleep(rest).await?;
+            self.wait_for_news(session_start).await?;
+        }
+    }
+
+    /// Waits until the log has something new, something that was put aside is due, or it is
+    /// time to look for the shutdown file or to replace the session.
+    async fn wait_for_news(&mut self, session_start: Instant) -> Result<(), SyncError> {
+        loop {
+            if self.is_shut_down_quietly() || self.watch.has_news() {
+                return Ok(());
+            }
+            let now = self.start.elapsed();
+            let due = self.next_due().map(|due| due.saturating_sub(now));
+            if due == Some(Duration::ZERO) {
+                return Ok(());
+            }
+            let age = self.rhythm.session_age;
+            let left = (!age.is_zero()).then(|| age.saturating_sub(session_start.elapsed()));
+            if left == Some(Duration::ZERO) {
+                return Ok(());
+            }
+            let pause = [Some(LONGEST_SLEEP), due, left]
+                .into_iter()
+                .flatten()
+                .min()
+                .unwrap_or(LONGEST_SLEEP);
+            tokio::select! {
+                () = self.watch.changed() => {}
+                slept = self.shared.stop.sleep(pause) => slept?,
+            }
+        }
+    }
+
+    fn next_due(&self) -> Option<Duration> {
+        let locked = self.locked_until.iter().map(|(_, due)| *due);
+        locked.chain(self.quarantine.next_due()).min()
+    }
+
+    fn is_shut_down_quietly(&self) -> bool {
+        let file = self.rhythm.shutdown_file.as_ref();
+        file.is_some_and(|file| file.exists())
+    }
+
+    /// Whether the shutdown file has appeared; it is removed.
+    fn is_shut_down(&self) -> Result<bool, SyncError> {
+        self.shared.go_on()?;
+        let Some(file) = &self.rhythm.shutdown_file else {
+            return Ok(false);
+        };
+        match std::fs::remove_file(file) {
+            Ok(()) => {
+                tracing::info!("sync_client shutdown file found: {}", file.display());
+                Ok(true)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(SyncError::Io {
+                what: format!("cannot remove the shutdown file {}", file.display()),
+                source,
+            }),
+        }
+    }
+
+    async fn end(&self, session: Session) -> Result<(), WorkerError> {
+        if let Err(error) = session.peer.exit().await {
+            tracing::debug!("at the end of the session: {error}");
+        }
+        Ok(())
+    }
+
+    /// Processes a file as a log, once (`-R -f`).
+    ///
+    /// # Errors
+    /// If no connection is to be had, or the file cannot be read.
+    pub async fn file(&mut self, path: &Path) -> Result<bool, WorkerError> {
+        let mut session = self.dialer.session(&self.shared).await?;
+        let work = WorkFile::open(&self.shared.store.disk, path).map_err(SyncError::from)?;
+        let run = self.process(&mut session, &work).await?;
+        self.end(session).await?;
+        Ok(matches!(run, Run::Done))
+    }
+
+    async fn process(
+        &mut self,
+        session: &mut Session,
+        work: &WorkFile,
+    ) -> Result<Run, WorkerError> {
+        if work.is_left_over() {
+            tracing::info!("Reprocessing sync log file {}", work.path().display());
+        }
+        let mut items = Vec::new();
+        for item in work.items() {
+            match item.map_err(SyncError::from)? {
+                Ok(item) => items.push(item),
+                Err(error) => tracing::error!("{}: {error}", work.path().display()),
+            }
+        }
+        let cohorts = merge(items, &Owners(self.shared.store.namespace()));
+        for cohort in &cohorts {
+            if let Run::Lost = self.process_cohort(session, cohort).await? {
+                return Ok(Run::Lost);
+            }
+        }
+        Ok(Run::Done)
+    }
+
+    async fn process_cohort(
+        &mut self,
+        session: &mut Session,
+        cohort: &Cohort,
+    ) -> Result<Run, WorkerError> {
+        let mut tasks: Vec<Task> = cohort.tasks().collect();
+        let mut next = 0;
+        while let Some(task) = tasks.get(next).cloned() {
+            next += 1;
+            let Some(task) = self.without_those_on_hold(task)? else {
+                continue;
+            };
+            let error = match self.perform(session, &task).await? {
+                Ok(()) => {
+                    self.succeeded(&task);
+                    if task.is_followed_by_restart() {
+                        session.forget_staged().await?;
+                    }
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let names = Owners(self.shared.store.namespace());
+            match reaction(&task, error.failure(), &names) {
+                Reaction::Promote(larger) => {
+                    for larger in larger {
+                        self.tell("Promoting", &task, Some(&larger), &error);
+                        if !tasks.get(next..).is_some_and(|rest| rest.contains(&larger)) {
+                            tasks.push(larger);
+                        }
+                    }
+                }
+                Reaction::Defer => {
+                    self.tell("Deferred", &task, None, &error);
+                    let due = self.start.elapsed() + LOCKED_RETRY.max(self.rhythm.delay);
+                    for item in task.log_items() {
+                        self.locked_until.push((item, due));
+                    }
+                    self.write_back(&task.log_items())?;
+                }
+                Reaction::SetAside => {
+                    let now = self.start.elapsed();
+                    let mut delay = Duration::ZERO;
+                    for item in task.log_items() {
+                        delay = self.quarantine.failed(&item, now);
+                    }
+                    tracing::error!(
+                        "{}: set aside for {} s: {error}",
+                        describe(&task),
+                        delay.as_secs()
+                    );
+                    self.tell("Set aside", &task, None, &error);
+                    self.write_back(&task.log_items())?;
+                }
+                Reaction::Ignore => tracing::warn!("{}: {error}", describe(&task)),
+                Reaction::Stop => {
+                    tracing::error!(
+                        "Processing sync log file {} failed: {error}",
+                        self.work_file.display()
+                    );
+                    return Ok(Run::Lost);
+                }
+            }
+        }
+        Ok(Run::Done)
+    }
+
+    /// Carries out a task. A lost connection is one of its errors; only where it is a matter of
+    /// several mailboxes is it tried to find the one to blame.
+    async fn perform(
+        &mut self,
+        session: &mut Session,
+        task: &Task,
+    ) -> Result<Result<(), SyncError>, WorkerError> {
+        Ok(match task {
+            Task::Mailboxes(names) => {
+                let item = Item::Mailboxes(names.clone());
+                replicate(&self.dialer, session, &item).await?
+            }
+            Task::User(user) => {
+                let item = Item::User(user.clone());
+                replicate(&self.dialer, session, &item).await?
+            }
+            Task::Meta(user) => session.meta(user).await,
+            Task::Quota(root) => session.quota(root).await,
+            Task::Annotation(None) => session.server_annotations().await,
+            // Annotations of a mailbox travel with it.
+            Task::Annotation(Some(name)) => {
+                let item = Item::Mailboxes(vec![name.clone()]);
+                replicate(&self.dialer, session, &item).await?
+            }
+            Task::Seen(user, mailbox) => session.seen_of(user, mailbox).await,
+            Task::Subscription(user, mailbox) => session.subscription_of(user, mailbox).await,
+            Task::Unmailbox(name) => session.unmailbox(name).await,
+            Task::Unuser(user) => session.remove_user(user).await,
+        })
+    }
+
+    /// Takes out of a task what has been set aside and is not due yet; that goes back to the
+    /// log.
+    fn without_those_on_hold(&mut self, task: Task) -> Result<Option<Task>, SyncError> {
+        let now = self.start.elapsed();
+        self.locked_until.retain(|(_, due)| *due > now);
+        let is_on_hold = |item: &LogItem| {
+            self.quarantine.holds(item, now)
+                || self.locked_until.iter().any(|(held, _)| held == item)
+        };
+        let held: Vec<LogItem> = task.log_items().into_iter().filter(is_on_hold).collect();
+        if held.is_empty() {
+            return Ok(Some(task));
+        }
+        let rest = match task {
+            Task::Mailboxes(names) => {
+                let free = |name: &MailboxName| !held.contains(&LogItem::Mailbox(name.clone()));
+                let names: Vec<MailboxName> = names.into_iter().filter(free).collect();
+                (!names.is_empty()).then_some(Task::Mailboxes(names))
+            }
+            _ => None,
+        };
+        self.write_back(&held)?;
+        Ok(rest)
+    }
+
+    fn succeeded(&mut self, task: &Task) {
+        for item in task.log_items() {
+            self.quarantine.succeeded(&item);
+        }
+    }
+
+    /// Puts entries back into the log: whoever processes it next finds them there.
+    fn write_back(&self, items: &[LogItem]) -> Result<(), SyncError> {
+        Ok(synclog::append(&self.shared.store.disk, &self.log, items)?)
+    }
+
+    fn tell(&self, what: &str, task: &Task, larger: Option<&Task>, error: &SyncError) {
+        let mut text = format!("  {what}: {}", describe(task));
+        if let Some(larger) = larger {
+            text.push_str(&format!(" -> {}", describe(larger)));
+        }
+        tracing::info!("{} ({error})", text.trim_start());
+        self.shared.reporter.action(&text);
+    }
+}
+
+/// A task as its log lines.
+fn describe(task: &Task) -> String {
+    let lines: Vec<String> = task.log_items().iter().map(LogItem::to_string).collect();
+    lines.join(", ")
+}
+
+/// Whose a name is.
+struct Owners<'a>(&'a Namespace);
+
+impl Ownership for Owners<'_> {
+    fn owner_of(&self, name: &MailboxName) -> Option<UserId> {
+        self.0.owner_of(name)
+    }
+
+    fn owner_of_root(&self, root: &QuotaRoot) -> Option<UserId> {
+        self.0.owner_of(&root.mailbox()?)
+    }
+}

@@ -1,0 +1,238 @@
+//! One connection's work: a replica, the local store, and what was learnt of both.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::client::cache::SyncCache;
+use crate::client::error::SyncError;
+use crate::client::local::Local;
+use crate::client::peer::Peer;
+use crate::client::report::Reporter;
+use crate::client::stop::Stop;
+use crate::client::upload::{Staged, Uploader};
+use crate::config::ChannelName;
+use crate::mail::{MailboxName, Partition, UserId};
+use crate::protocol::command::Scope;
+use crate::spool::SpoolError;
+use crate::spool::lock::SyncLock;
+use crate::spool::store::Store;
+
+/// What holds for all connections of the process.
+#[derive(Debug)]
+pub struct Settings {
+    /// The channel.
+    pub channel: ChannelName,
+    /// Name of the replica, as it appears in lock names.
+    pub server: String,
+    /// How far changes of the mailbox list reach (`-L`).
+    pub scope: Scope,
+    /// Force the master's state upon the replica (`-O`).
+    pub force: bool,
+    /// The partition for everything (`-p`).
+    pub partition: Option<Partition>,
+    /// Do not wait for a sync lock (`-N`).
+    pub skip_locked: bool,
+    /// Send nothing that changes the replica.
+    pub dry_run: bool,
+    /// Most messages of one update.
+    pub batch_size: u32,
+    /// Where the sync cache is, if there is one.
+    pub cache_path: Option<PathBuf>,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The local store.
+    pub store: Arc<Store>,
+    /// The settings.
+    pub settings: Settings,
+    /// Who is told what happens.
+    pub reporter: Reporter,
+    /// Tells when the program is to end.
+    pub stop: Stop,
+}
+
+impl Shared {
+    /// Whether the program is to end.
+    ///
+    /// # Errors
+    /// [`SyncError::Interrupted`] if so.
+    pub fn go_on(&self) -> Result<(), SyncError> {
+        if self.stop.is_requested() {
+            Err(SyncError::Interrupted)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes the lock under which one user, or the shared mailboxes, are replicated
+    /// (algorithm §11.2), unless a `skipuser` file stands (§11.3).
+    ///
+    /// # Errors
+    /// [`SyncError::Locked`] if it is not to be had.
+    pub fn lock(&self, owner: Option<&UserId>) -> Result<SyncLock, SyncError> {
+        self.lock_within(owner, !self.settings.skip_locked)
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// As [`Shared::lock`].
+    pub fn try_lock(&self, owner: Option<&UserId>) -> Result<SyncLock, SyncError> {
+        self.lock_within(owner, false)
+    }
+
+    fn lock_within(&self, owner: Option<&UserId>, wait: bool) -> Result<SyncLock, SyncError> {
+        let locked = |why: String| SyncError::Locked {
+            owner: owner.cloned(),
+            why,
+        };
+        if let Some(user) = owner {
+            let path = self.skip_file(user);
+            if self
+                .store
+                .disk
+                .metadata(&path)
+                .map_err(SpoolError::from)?
+                .is_some()
+            {
+                return Err(locked(format!("{} stands", path.display())));
+            }
+        }
+        let locks = &self.store.locks;
+        let taken = if wait {
+            locks.sync(&self.settings.server, owner)
+        } else {
+            locks
+                .with_timeout(Duration::ZERO)
+                .sync(&self.settings.server, owner)
+        };
+        taken.map_err(|error| {
+            let error = SpoolError::from(error);
+            if error.is_lock_timeout() {
+                locked("another process replicates it".to_owned())
+            } else {
+                SyncError::Spool(error)
+            }
+        })
+    }
+
+    /// `<configdirectory>/sync/[<channel>/]skipuser-<userid>`
+    fn skip_file(&self, user: &UserId) -> PathBuf {
+        let log = self.store.layout.sync_log(&self.settings.channel);
+        log.with_file_name(format!("skipuser-{user}"))
+    }
+}
+
+/// A connection at work.
+#[derive(Debug)]
+pub struct Session {
+    /// What it shares with others.
+    pub shared: Arc<Shared>,
+    /// The master.
+    pub local: Local,
+    /// The replica.
+    pub peer: Peer,
+    /// Sieve scripts travel as messages.
+    pub scripts_are_messages: bool,
+    /// What is remembered of the replica between runs.
+    pub cache: Option<SyncCache>,
+    pub(super) staged: Staged,
+    /// Partitions in which the replica has a mailbox.
+    pub(super) proven_partitions: HashSet<Partition>,
+    /// Mailboxes during whose update the connection broke; they are not tried again.
+    pub(super) suspects: HashSet<MailboxName>,
+    /// Whether each mailbox is finished before the next begins.
+    pub(super) careful: bool,
+}
+
+impl Session {
+    /// A session over a connection that is ready for requests.
+    pub fn new(
+        shared: Arc<Shared>,
+        local: Local,
+        peer: Peer,
+        scripts_are_messages: bool,
+        cache: Option<SyncCache>,
+    ) -> Session {
+        Session {
+            shared,
+            local,
+            peer,
+            scripts_are_messages,
+            cache,
+            staged: Staged::default(),
+            proven_partitions: HashSet::new(),
+            suspects: HashSet::new(),
+            careful: false,
+        }
+    }
+
+    /// Goes on over another connection, after the first was lost.
+    pub fn reconnected(&mut self, peer: Peer, scripts_are_messages: bool) {
+        self.peer = peer;
+        self.scripts_are_messages = scripts_are_messages;
+        self.staged.clear();
+        self.proven_partitions.clear();
+    }
+
+    /// Begins something new: what was learnt from lost connections does not count.
+    pub(super) fn begin_item(&mut self) {
+        self.suspects.clear();
+        self.careful = false;
+    }
+
+    /// From now on each mailbox is finished before the next begins, and one during which the
+    /// connection breaks is left out.
+    pub(super) fn be_careful(&mut self) {
+        self.careful = true;
+    }
+
+    /// `error` if a mailbox had to be left out because of it.
+    pub(super) fn unless_suspects(&self, error: SyncError) -> Result<(), SyncError> {
+        if self.suspects.is_empty() {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    }
+
+    /// Lets the replica forget its staged files, if there are any.
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub(super) async fn forget_staged(&mut self) -> Result<(), SyncError> {
+        if self.staged.is_empty() {
+            return Ok(());
+        }
+        self.restart().await
+    }
+
+    /// Who is told what happens.
+    pub fn reporter(&self) -> &Reporter {
+        &self.shared.reporter
+    }
+
+    pub(super) fn uploader(&mut self) -> Uploader<'_> {
+        Uploader {
+            peer: &mut self.peer,
+            staged: &mut self.staged,
+            disk: &self.shared.store.disk,
+            reporter: &self.shared.reporter,
+        }
+    }
+
+    /// Lets the replica forget its staged files.
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub async fn restart(&mut self) -> Result<(), SyncError> {
+        self.peer.send_restart().await?;
+        self.staged.clear();
+        self.peer.answer().await?;
+        Ok(())
+    }
+}

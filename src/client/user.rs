@@ -1,0 +1,289 @@
+//! User mode and mailbox mode (algorithm §4 and §5.7).
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use crate::client::error::SyncError;
+use crate::client::mailbox::Failed;
+use crate::client::meta::RemoteMeta;
+use crate::client::report::Subject;
+use crate::client::session::Session;
+use crate::mail::{MailboxName, UniqueId, UserId};
+use crate::protocol::command::{Answer, Get, MailboxItem, Quota};
+use crate::protocol::reply::Refusal;
+use crate::spool::lock::SyncLock;
+
+/// How often the replica is listed again because names changed.
+const TRIES: usize = 3;
+
+/// All that the replica has of a user.
+#[derive(Debug, Default)]
+struct RemoteUser {
+    mailboxes: Vec<MailboxItem>,
+    quotas: Vec<Quota>,
+    meta: RemoteMeta,
+}
+
+impl Session {
+    /// Replicates a user completely, and tells the result.
+    ///
+    /// # Errors
+    /// If the user could not be replicated; mailboxes that failed do not keep the others back.
+    pub async fn user(&mut self, user: &UserId) -> Result<(), SyncError> {
+        let start = Instant::now();
+        let result = self.sync_user(user).await;
+        self.tell(Subject::User, user.as_str(), &result, start);
+        if let Err(error) = &result {
+            tracing::error!(
+                "IOERROR: user replication failed: error=<{error}> userid=<{user}> channel=<{}> servername=<{}>",
+                self.shared.settings.channel.as_str(),
+                self.shared.settings.server
+            );
+        }
+        result
+    }
+
+    fn tell(&self, subject: Subject, name: &str, result: &Result<(), SyncError>, start: Instant) {
+        let error = result.as_ref().err().map(SyncError::to_string);
+        self.reporter()
+            .result(subject, name, error.as_deref(), start.elapsed());
+    }
+
+    async fn sync_user(&mut self, user: &UserId) -> Result<(), SyncError> {
+        let _locked = self.shared.lock(Some(user))?;
+        self.reporter().action(&format!("USER {user}"));
+        for _ in 0..TRIES {
+            self.shared.go_on()?;
+            let remote = self.remote_user(user).await?;
+            if !self.local.has_user(user)? {
+                self.reporter()
+                    .action(&format!("Does not exist locally {user}"));
+                return Ok(());
+            }
+            let partition = self.shared.settings.partition.clone();
+            let with_scripts = self.scripts_are_messages;
+            let locals = self
+                .local
+                .folders_of(user, with_scripts, partition.as_ref())?;
+            self.set_quotas(user, &remote.quotas).await?;
+            let passed = self.pass(&locals, remote.mailboxes).await?;
+            if passed.again {
+                continue;
+            }
+            let failed = passed.failed;
+            self.remove_quotas(user, &remote.quotas).await?;
+            self.subscriptions(user, &remote.meta).await?;
+            if !self.scripts_are_messages {
+                self.scripts(user, &remote.meta).await?;
+            }
+            self.seen(user, &remote.meta).await?;
+            return summary(failed);
+        }
+        tracing::error!("failed to sync user {user} after {TRIES} tries");
+        Err(SyncError::NotSettled(user.to_string()))
+    }
+
+    async fn remote_user(&mut self, user: &UserId) -> Result<RemoteUser, SyncError> {
+        let answers = match self.peer.get(&Get::User(Some(user.clone()))).await {
+            Err(error) if error.refusal() == Some(Refusal::MailboxNonexistent) => Vec::new(),
+            answers => answers?,
+        };
+        let mut remote = RemoteUser::default();
+        for answer in answers {
+            match answer {
+                Answer::Mailbox(mailbox) => remote.mailboxes.push(mailbox.item),
+                Answer::Quota(quota) => remote.quotas.push(quota),
+                other => remote.meta.take(other),
+            }
+        }
+        self.remember(&remote.mailboxes);
+        Ok(remote)
+    }
+
+    /// Replicates these mailboxes, and tells the result of each.
+    ///
+    /// # Errors
+    /// If one of them could not be replicated.
+    pub async fn mailboxes(&mut self, names: &[MailboxName]) -> Result<(), SyncError> {
+        let start = Instant::now();
+        let result = self.sync_mailboxes(names).await;
+        for name in names {
+            self.tell(Subject::Mailbox, name.as_str(), &result, start);
+        }
+        result
+    }
+
+    async fn sync_mailboxes(&mut self, names: &[MailboxName]) -> Result<(), SyncError> {
+        let mut script_owners = BTreeSet::new();
+        let mut names: BTreeSet<MailboxName> = names.iter().cloned().collect();
+        let mut owners: BTreeSet<Option<UserId>> = BTreeSet::new();
+        for name in names.clone() {
+            let owner = self.owner_of(&name);
+            if !self.scripts_are_messages && self.holds_scripts(&name)? {
+                script_owners.extend(owner.clone());
+                names.remove(&name);
+            }
+            owners.insert(owner);
+        }
+        // Everybody takes these locks in this order.
+        let mut locks = Vec::new();
+        for owner in &owners {
+            locks.push(self.shared.lock(owner.as_ref())?);
+        }
+        if !names.is_empty() {
+            self.settle_names(names, owners, &mut locks).await?;
+        }
+        for user in script_owners {
+            let remote = self.remote_meta(&user).await?;
+            self.scripts(&user, &remote).await?;
+        }
+        Ok(())
+    }
+
+    async fn settle_names(
+        &mut self,
+        mut names: BTreeSet<MailboxName>,
+        mut owners: BTreeSet<Option<UserId>>,
+        locks: &mut Vec<SyncLock>,
+    ) -> Result<(), SyncError> {
+        for _ in 0..=TRIES {
+            self.shared.go_on()?;
+            let partition = self.shared.settings.partition.clone();
+            let locals = self.local.folders_named(&names, partition.as_ref())?;
+            for folder in &locals {
+                names.extend(folder.former_names.iter().cloned());
+            }
+            let listing = self.listing(&names).await?;
+            let passed = self.pass(&locals, listing).await?;
+            let mut more = passed.elsewhere;
+            if !passed.again {
+                let moved = moved(&passed.failed, &locals);
+                more.extend(self.names_of(moved).await?);
+            }
+            let known = names.len();
+            for name in more {
+                if self.join(&name, &mut owners, locks) {
+                    names.insert(name);
+                }
+            }
+            if !passed.again && names.len() == known {
+                return summary(passed.failed);
+            }
+        }
+        tracing::error!("failed to settle renames after {TRIES} tries!");
+        let first = names.first().map(MailboxName::to_string);
+        Err(SyncError::NotSettled(first.unwrap_or_default()))
+    }
+
+    /// Takes one more owner into the pass, if that can be done without waiting: the order of the
+    /// locks is broken here.
+    fn join(
+        &self,
+        name: &MailboxName,
+        owners: &mut BTreeSet<Option<UserId>>,
+        locks: &mut Vec<SyncLock>,
+    ) -> bool {
+        let owner = self.owner_of(name);
+        if owners.contains(&owner) {
+            return true;
+        }
+        match self.shared.try_lock(owner.as_ref()) {
+            Ok(lock) => {
+                locks.push(lock);
+                owners.insert(owner);
+                true
+            }
+            Err(error) => {
+                tracing::info!("{name} is left for later: {error}");
+                false
+            }
+        }
+    }
+
+    /// What the replica has under these names, from the cache as far as it knows them.
+    async fn listing(
+        &mut self,
+        names: &BTreeSet<MailboxName>,
+    ) -> Result<Vec<MailboxItem>, SyncError> {
+        let mut listing = Vec::new();
+        let mut unknown = Vec::new();
+        let mut action = String::from("MAILBOXES");
+        for name in names {
+            let cached = match &mut self.cache {
+                Some(cache) => cache.get(name)?,
+                None => None,
+            };
+            match cached {
+                Some(item) => {
+                    action.push_str(&format!(" ({name})"));
+                    listing.push(item);
+                }
+                None => {
+                    action.push_str(&format!(" {name}"));
+                    unknown.push(name.clone());
+                }
+            }
+        }
+        self.reporter().action(&action);
+        if unknown.is_empty() {
+            return Ok(listing);
+        }
+        let answers = match self.peer.get(&Get::Mailboxes(unknown)).await {
+            Err(error) if error.refusal() == Some(Refusal::MailboxNonexistent) => Vec::new(),
+            answers => answers?,
+        };
+        let listed = answers.into_iter().filter_map(|answer| match answer {
+            Answer::Mailbox(mailbox) => Some(mailbox.item),
+            _ => None,
+        });
+        let listed: Vec<MailboxItem> = listed.collect();
+        self.remember(&listed);
+        listing.extend(listed);
+        Ok(listing)
+    }
+
+    /// The names that mailboxes have on the replica.
+    async fn names_of(&mut self, ids: Vec<UniqueId>) -> Result<Vec<MailboxName>, SyncError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answers = self.peer.get(&Get::UniqueIds(ids)).await?;
+        let names = answers.into_iter().filter_map(|answer| match answer {
+            Answer::Mailbox(mailbox) => Some(mailbox.item.name),
+            _ => None,
+        });
+        Ok(names.collect())
+    }
+
+    pub(super) fn owner_of(&self, name: &MailboxName) -> Option<UserId> {
+        self.shared.store.namespace().owner_of(name)
+    }
+}
+
+/// The mailboxes that the replica has under another name.
+fn moved(failed: &[Failed], locals: &[crate::plan::folders::LocalFolder]) -> Vec<UniqueId> {
+    failed
+        .iter()
+        .filter(|(_, error)| error.refusal() == Some(Refusal::MailboxMoved))
+        .filter_map(|(name, _)| locals.iter().find(|folder| folder.name == *name))
+        .map(|folder| folder.unique_id.clone())
+        .collect()
+}
+
+/// Makes one error of those of several mailboxes; each is logged.
+fn summary(failed: Vec<Failed>) -> Result<(), SyncError> {
+    let count = failed.len();
+    let mut first = None;
+    for (name, error) in failed {
+        tracing::error!("do_folders(): update failed: {name} '{error}'");
+        first = first.or(Some(error.in_mailbox(&name)));
+    }
+    match first {
+        None => Ok(()),
+        Some(error) if count == 1 => Err(error),
+        Some(error) => Err(SyncError::Mailboxes {
+            count,
+            first: Box::new(error),
+        }),
+    }
+}
