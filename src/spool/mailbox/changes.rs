@@ -296,10 +296,7 @@ impl Preparation<'_, '_> {
         if old.is_expunged() && !state.expunged {
             return Err(ChangeError::Unexpunge { uid }.into());
         }
-        if uid <= self.last_updated_uid {
-            let after = self.last_updated_uid;
-            return Err(ChangeError::Order { uid, after }.into());
-        }
+        self.keep_order(uid)?;
         let present = self.mailbox.annotations_of(uid)?;
         let mut new = *old;
         state.put_into(&mut new);
@@ -315,8 +312,33 @@ impl Preparation<'_, '_> {
             .add_all(&new, wanted.as_ref().unwrap_or(&present), &self.accounting);
         self.writes.numbers.push(stored.number);
         new.encode(self.version(), &mut self.writes.updated);
+        Ok(())
+    }
+
+    /// Rewrites a record whose counters, CRC and annotations stay what they are.
+    pub(super) fn rewrite(
+        &mut self,
+        stored: &StoredRecord,
+        record: &IndexRecord,
+    ) -> Result<(), ChangeError> {
+        self.keep_order(record.uid)?;
+        self.writes.numbers.push(stored.number);
+        record.encode(self.version(), &mut self.writes.updated);
+        Ok(())
+    }
+
+    fn keep_order(&mut self, uid: Uid) -> Result<(), ChangeError> {
+        let after = self.last_updated_uid;
+        if uid <= after {
+            return Err(ChangeError::Order { uid, after });
+        }
         self.last_updated_uid = uid;
         Ok(())
+    }
+
+    /// Takes away options that are not replicated.
+    pub(super) fn clear_options(&mut self, options: MailboxOptions) {
+        self.base.options -= options;
     }
 
     /// Expunges a message without giving it a new modseq or time (commands §4.3).

@@ -143,7 +143,7 @@ impl Mailboxes {
 
     /// Whether what is at a place may go: a mailbox that is marked as removed, or anything
     /// without message files. An index that cannot be read is no reason to remove messages.
-    fn is_garbage(&self, place: &MailboxPlace) -> Result<bool, SpoolError> {
+    pub(super) fn is_garbage(&self, place: &MailboxPlace) -> Result<bool, SpoolError> {
         let path = place.paths.file(MailboxFile::Index);
         if let Some(index) = if_exists(self.disk.open_read(&path))? {
             let bytes = index.read_at(0, MAX_HEADER_SIZE)?;

@@ -214,6 +214,32 @@ pub(super) fn write(
     Ok(transaction.commit()?)
 }
 
+/// Removes all annotations of messages, tombstones too.
+pub(super) fn remove(
+    disk: &Disk,
+    path: &Path,
+    backend: Backend,
+    uids: &[Uid],
+) -> Result<(), SpoolError> {
+    let Some(mut db) = Db::open(disk, path, backend, Create::No)?.filter(|_| !uids.is_empty())
+    else {
+        return Ok(());
+    };
+    let mut transaction = db.begin(disk.lock_deadline())?;
+    for uid in uids {
+        let mut keys = Vec::new();
+        let prefix = Key::scope_prefix(&uid.to_string());
+        transaction.scan(&prefix, |key, _| -> ControlFlow<()> {
+            keys.push(key.to_vec());
+            ControlFlow::Continue(())
+        })?;
+        for key in keys {
+            transaction.delete(&key)?;
+        }
+    }
+    Ok(transaction.commit()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,6 +298,9 @@ mod tests {
         assert_eq!(changes.len(), 2);
         apply(&path, &changes);
         assert_eq!(read(&path, 1), [second[1].clone(), second[0].clone()]);
+        remove(&Disk::default(), &path, Backend::Twoskip, &[Uid(1)]).unwrap();
+        assert_eq!(read(&path, 1), []);
+        assert_eq!(read(&path, 10), first[..1]);
     }
 
     #[test]

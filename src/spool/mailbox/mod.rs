@@ -3,6 +3,7 @@
 
 pub mod cache;
 mod changes;
+mod cleanup;
 mod commit;
 mod header;
 mod index_header;
@@ -13,6 +14,7 @@ mod place;
 mod pseudo;
 mod record;
 mod redo;
+mod relocate;
 #[cfg(test)]
 mod test_vectors;
 #[cfg(test)]
@@ -21,6 +23,7 @@ mod totals;
 mod version;
 
 pub use changes::{ChangeError, HeaderUpdate, Preparation, Prepared, RecordState, Source};
+pub use cleanup::CleanedUp;
 pub use commit::Committed;
 pub use header::{FlagTable, FlagTableFull, MailboxHeader};
 pub use index_header::{IndexHeader, MAX_HEADER_SIZE};

@@ -1,6 +1,7 @@
 //! Tests of whole mailboxes on a disk.
 
 mod changes;
+mod lifecycle;
 mod power_cut;
 
 use std::path::{Path, PathBuf};
@@ -37,15 +38,14 @@ impl Store {
 
     pub fn on(root: &Path, disk: Disk, expunge_mode: Removal) -> Store {
         let mut places = Places::below(root.join("conf"));
-        let data = root.join("spool");
-        let partition = Partition::parse("default").unwrap();
-        places.partitions.insert(
-            partition.clone(),
-            PartitionPlaces {
-                data,
+        for (name, directory) in [("default", "spool"), ("other", "spool2")] {
+            let partition = PartitionPlaces {
+                data: root.join(directory),
                 ..PartitionPlaces::default()
-            },
-        );
+            };
+            let name = Partition::parse(name).unwrap();
+            places.partitions.insert(name, partition);
+        }
         let layout = Layout::new(places, Namespace::default());
         let lock_settings = LockSettings {
             timeout: Duration::from_millis(50),
@@ -61,7 +61,7 @@ impl Store {
             MailboxName::parse("user.tv").unwrap(),
             UniqueId::parse("q3fgr7etnueolpppp7y44dqn").unwrap(),
             MailboxType::default(),
-            partition,
+            Partition::parse("default").unwrap(),
         );
         Store {
             locks: Locks::new(Disk::default(), layout.clone(), lock_settings),

@@ -8,11 +8,11 @@ use crate::spool::layout::MailboxFile;
 const OLD: std::ops::RangeInclusive<u32> = 1..=8;
 const NEW: std::ops::RangeInclusive<u32> = 9..=11;
 
-fn content(uid: u32) -> Vec<u8> {
+pub fn content(uid: u32) -> Vec<u8> {
     format!("Subject: message {uid}\r\n\r\n{}\r\n", "x".repeat(600)).into_bytes()
 }
 
-fn append(changes: &mut Preparation<'_, '_>, staging: &mut Staging, uid: u32, modseq: u64) {
+pub fn append(changes: &mut Preparation<'_, '_>, staging: &mut Staging, uid: u32, modseq: u64) {
     let partition = Partition::parse("default").unwrap();
     let guid = stage(staging, &partition, &content(uid));
     let source = Source::Staged(staging.get(&partition, &guid).unwrap());
@@ -24,7 +24,7 @@ fn append(changes: &mut Preparation<'_, '_>, staging: &mut Staging, uid: u32, mo
 }
 
 /// A mailbox with old messages.
-fn fill(store: &Store) {
+pub fn fill(store: &Store) {
     let user = store.user();
     let mailbox = store.create(&user);
     let mut staging = store.staging();
