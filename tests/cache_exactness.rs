@@ -164,6 +164,49 @@ fn date_has_eight_bits(message: &[u8]) -> bool {
     false
 }
 
+/// Starts of messages that go on without an end.
+const ENDLESS: [(&str, &[u8], &[u8]); 4] = [
+    ("lines", b"Subject: x\r\n\r\n", b"some text\r\n"),
+    (
+        "one line of a part",
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n",
+        b"some text",
+    ),
+    (
+        "one line of base64 in a nested message",
+        b"Content-Type: message/rfc822\r\n\r\nContent-Transfer-Encoding: base64\r\n\r\n",
+        b"QUJD",
+    ),
+    ("one header line", b"Subject: ", b"some text"),
+];
+
+#[test]
+fn memory_does_not_grow_with_the_message() {
+    const SIZE: usize = 200 << 20;
+    const BOUND: u64 = 150 << 20;
+    for (what, start, piece) in ENDLESS {
+        let mut parser = MessageParser::new(&ParserOptions::default());
+        parser.feed(start);
+        let piece = piece.repeat(10_000);
+        for _ in 0..SIZE / piece.len() {
+            parser.feed(&piece);
+        }
+        let parsed = parser.finish();
+        assert!(parsed.size > 190 << 20, "{what}");
+        let peak = peak_memory();
+        assert!(peak < BOUND, "{what}: {peak} bytes");
+    }
+}
+
+/// The most memory that this process has had, in bytes.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("read status");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kibibytes = line.and_then(|line| line.split_whitespace().nth(1));
+    let kibibytes: u64 = kibibytes.expect("VmHWM").parse().expect("a number");
+    kibibytes * 1024
+}
+
 const PORT: u16 = 31250;
 
 #[test]

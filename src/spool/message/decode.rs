@@ -162,29 +162,42 @@ impl QuotedPrintable {
     }
 
     fn decode_line(&mut self, ended: bool, out: &mut Vec<u8>) {
-        let line = self.line.trim_ascii_end_blanks();
+        let mut rest = self.line.trim_ascii_end_blanks();
         let mut soft_break = false;
-        let mut at = 0;
-        while let Some(&byte) = line.get(at) {
-            at += 1;
-            match byte {
-                b'=' if at == line.len() => soft_break = true,
-                b'=' => match (hex(line.get(at)), hex(line.get(at + 1))) {
-                    (Some(high), Some(low)) => {
-                        out.push(high << 4 | low);
-                        at += 2;
-                    }
-                    _ => out.push(b'='),
-                },
-                b'_' => out.push(self.underscore),
-                _ => out.push(byte),
+        while let Some(at) = memchr::memchr(b'=', rest) {
+            let (plain, escape) = rest.split_at(at);
+            self.put_plain(plain, out);
+            soft_break = escape.len() == 1;
+            let octet = escape_value(escape);
+            match octet {
+                Some(octet) => out.push(octet),
+                None if soft_break => {}
+                None => out.push(b'='),
             }
+            let used = if octet.is_some() { 3 } else { 1 };
+            rest = escape.get(used..).unwrap_or_default();
         }
+        self.put_plain(rest, out);
         if ended && !soft_break {
             out.extend_from_slice(b"\r\n");
         }
         self.line.clear();
     }
+
+    fn put_plain(&self, plain: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(plain);
+        if self.underscore != b'_' {
+            for byte in out.iter_mut().skip(start).filter(|byte| **byte == b'_') {
+                *byte = self.underscore;
+            }
+        }
+    }
+}
+
+/// The octet that `=XX` at the beginning stands for.
+fn escape_value(escape: &[u8]) -> Option<u8> {
+    Some(hex(escape.get(1))? << 4 | hex(escape.get(2))?)
 }
 
 trait TrimBlanks {
@@ -281,15 +294,32 @@ impl Base64 {
 /// Decodes whole groups of four digits as long as nothing else comes between.
 fn decode_groups<'a>(bytes: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
     let mut rest = bytes;
-    while let Some((group, after)) = rest.split_first_chunk::<4>() {
-        let [a, b, c, d] = group.map(|byte| DIGITS[usize::from(byte)]);
-        if (a | b | c | d) >= PAD {
+    while let Some((block, after)) = rest.split_first_chunk::<16>() {
+        let values = block.map(|byte| DIGITS[usize::from(byte)]);
+        if values.iter().fold(0, |all, value| all | value) >= PAD {
             break;
         }
-        out.extend_from_slice(&[a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]);
+        let mut octets = [0; 12];
+        let groups = values.as_chunks::<4>().0;
+        for (to, group) in octets.as_chunks_mut::<3>().0.iter_mut().zip(groups) {
+            *to = joined(*group);
+        }
+        out.extend_from_slice(&octets);
+        rest = after;
+    }
+    while let Some((group, after)) = rest.split_first_chunk::<4>() {
+        let values = group.map(|byte| DIGITS[usize::from(byte)]);
+        if values.iter().fold(0, |all, value| all | value) >= PAD {
+            break;
+        }
+        out.extend_from_slice(&joined(values));
         rest = after;
     }
     rest
+}
+
+fn joined([a, b, c, d]: [u8; 4]) -> [u8; 3] {
+    [a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]
 }
 
 #[cfg(test)]

@@ -131,7 +131,7 @@ enum BreakState {
 /// The charset and transfer decoder of the last encoded word, which the next one goes on with if
 /// both are the same: characters may be broken over words.
 struct Stream {
-    canonical: String,
+    canonical: &'static str,
     charset: Charset,
     utf8: Utf8Decoder,
     transfer: Transfer,
@@ -202,7 +202,7 @@ impl Words {
         });
         if !goes_on {
             self.current = Some(Stream {
-                canonical: canonical.to_owned(),
+                canonical,
                 charset,
                 utf8: Utf8Decoder::default(),
                 transfer: match word.encoding {
@@ -311,7 +311,9 @@ fn push_character(code: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
-/// "Q"-encodes UTF-8 text that holds 8-bit bytes, folded as Cyrus does.
+/// "Q"-encodes UTF-8 text that holds 8-bit bytes, folded as Cyrus does. (Cyrus leaves e-mail
+/// addresses in the text unencoded; in the parameters of a Content-Type that was one encoded word
+/// as a whole, the only use, they are encoded here.)
 pub(super) fn encode(text: &[u8]) -> Vec<u8> {
     const START: &[u8] = b"=?UTF-8?Q?";
     const FOLD: &[u8] = b"?=\r\n =?UTF-8?Q?";

@@ -2,10 +2,11 @@
 //!
 //! Cyrus has its own table of aliases and its own decoders for US-ASCII and UTF-8; all else it
 //! leaves to ICU. Whether a name is known decides what the SECTION item says, so the complete list
-//! of ICU's names is here. Its conversions are done by tables or `encoding_rs`; what neither has
-//! (EBCDIC and the like, see [`Charset::decode`]) becomes one U+FFFD per piece of text, which only
-//! affects the text that searches see (mailbox-format §4.11).
+//! of ICU's names is here. Its conversions are done by tables or `encoding_rs`. What neither has
+//! (EBCDIC, ISO-2022-KR, ISO-2022-CN, HZ and the like) becomes one U+FFFD per piece of text, which
+//! only affects the text that searches see (mailbox-format §4.11).
 
+mod iso_2022_jp;
 mod multi_byte;
 mod names;
 mod utf7;
@@ -27,7 +28,7 @@ pub(super) enum Charset {
     Converter {
         /// What two names of the same charset have in common: Cyrus's own name for it if it has
         /// one, else ICU's.
-        canonical: String,
+        canonical: &'static str,
         /// ICU's name.
         converter: &'static str,
     },
@@ -58,9 +59,11 @@ fn convert(converter: &str, bytes: &[u8]) -> Vec<u8> {
         "UTF-8" => String::from_utf8_lossy(bytes).into_owned(),
         "UTF-7" => utf7::decode(bytes, utf7::Variant::Mail),
         "IMAP-mailbox-name" => utf7::decode(bytes, utf7::Variant::ImapMailboxName),
-        "UTF-32BE" | "UTF-32" => utf32(bytes, u32::from_be_bytes),
+        "UTF-32" => utf32_with_mark(bytes),
+        "UTF-32BE" => utf32(bytes, u32::from_be_bytes),
         "UTF-32LE" => utf32(bytes, u32::from_le_bytes),
         "UTF-16" => utf16_with_mark(bytes),
+        "ISO_2022,locale=ja,version=0" => iso_2022_jp::decode(bytes),
         _ => match encoding(converter) {
             Some(encoding) => {
                 let (text, _) = encoding.decode_without_bom_handling(bytes);
@@ -89,11 +92,6 @@ fn encoding(converter: &str) -> Option<&'static Encoding> {
         "ibm-33722_P12A_P12A-2009_U2" | "ibm-33722_P120-1999" | "ibm-954_P101-2007" => {
             encoding_rs::EUC_JP
         }
-        "ISO_2022,locale=ja,version=0"
-        | "ISO_2022,locale=ja,version=1"
-        | "ISO_2022,locale=ja,version=2"
-        | "ISO_2022,locale=ja,version=3"
-        | "ISO_2022,locale=ja,version=4" => encoding_rs::ISO_2022_JP,
         _ => return None,
     })
 }
@@ -105,6 +103,14 @@ fn utf16_with_mark(bytes: &[u8]) -> String {
         text => (encoding_rs::UTF_16BE, text),
     };
     encoding.decode_without_bom_handling(text).0.into_owned()
+}
+
+fn utf32_with_mark(bytes: &[u8]) -> String {
+    match bytes {
+        [0xFF, 0xFE, 0, 0, text @ ..] => utf32(text, u32::from_le_bytes),
+        [0, 0, 0xFE, 0xFF, text @ ..] => utf32(text, u32::from_be_bytes),
+        text => utf32(text, u32::from_be_bytes),
+    }
 }
 
 fn utf32(bytes: &[u8], read: fn([u8; 4]) -> u32) -> String {

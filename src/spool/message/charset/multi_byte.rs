@@ -26,15 +26,18 @@ pub(super) struct MultiByte {
     /// What a single erroneous byte becomes.
     error: char,
     runs: &'static [Run],
-    longer: Longer,
+    form: Form,
 }
 
-/// Sequences of more than two bytes.
+/// What else there is than one and two bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Longer {
-    None,
+enum Form {
+    /// Nothing.
+    TwoBytes,
     /// EUC-JP: three bytes beginning with 8F, and other second bytes behind 8E.
     EucJp,
+    /// EUC-KR: without the characters that `encoding_rs` has behind A0.
+    EucKr,
     /// GB18030: four bytes, the second and fourth a digit.
     Gb18030,
 }
@@ -64,7 +67,7 @@ static GBK: MultiByte = MultiByte {
         (0xFE80, 17, 0xE844),
         (0xFE92, 15, 0xE856),
     ],
-    longer: Longer::None,
+    form: Form::TwoBytes,
 };
 
 static GB18030: MultiByte = MultiByte {
@@ -86,7 +89,7 @@ static GB18030: MultiByte = MultiByte {
         (0xFE90, 1, 0xE854),
         (0xFEA0, 1, 0xE864),
     ],
-    longer: Longer::Gb18030,
+    form: Form::Gb18030,
 };
 
 static BIG5: MultiByte = MultiByte {
@@ -96,7 +99,7 @@ static BIG5: MultiByte = MultiByte {
     trails: &[0x40..=0x7E, 0x80..=0xFE],
     error: char::REPLACEMENT_CHARACTER,
     runs: &BIG5_RUNS,
-    longer: Longer::None,
+    form: Form::TwoBytes,
 };
 
 static SHIFT_JIS: MultiByte = MultiByte {
@@ -106,7 +109,7 @@ static SHIFT_JIS: MultiByte = MultiByte {
     trails: &[0x40..=0x7E, 0x80..=0xFC],
     error: SUBSTITUTE,
     runs: &[(0x1A, 1, 0x1C), (0x1C, 1, 0x7F), (0x7F, 1, 0x1A)],
-    longer: Longer::None,
+    form: Form::TwoBytes,
 };
 
 static EUC_JP: MultiByte = MultiByte {
@@ -124,7 +127,7 @@ static EUC_JP: MultiByte = MultiByte {
         (0x8FF3AB, 10, 0x2160),
         (0x8FF3B7, 1, 0x3231),
     ],
-    longer: Longer::EucJp,
+    form: Form::EucJp,
 };
 
 static EUC_KR: MultiByte = MultiByte {
@@ -140,7 +143,7 @@ static EUC_KR: MultiByte = MultiByte {
         (0xC9A1, 94, 0xE000),
         (0xFEA1, 94, 0xE05E),
     ],
-    longer: Longer::None,
+    form: Form::EucKr,
 };
 
 static WINDOWS_949: MultiByte = MultiByte {
@@ -155,7 +158,7 @@ static WINDOWS_949: MultiByte = MultiByte {
         (0xC9A1, 94, 0xE000),
         (0xFEA1, 94, 0xE05E),
     ],
-    longer: Longer::None,
+    form: Form::TwoBytes,
 };
 
 const BIG5_RUNS: [Run; 83] = [
@@ -279,10 +282,10 @@ impl MultiByte {
     /// How many bytes belong together at the beginning of `bytes`.
     fn sequence(&self, bytes: &[u8]) -> usize {
         match *bytes {
-            [lead, second, ..] if contains(self.leads, lead) => match self.longer {
-                Longer::EucJp if lead == 0x8F => euc_jp_three(second, bytes.get(2)),
-                Longer::EucJp if lead == 0x8E && (0xE5..0xFF).contains(&second) => 1,
-                Longer::Gb18030 if second.is_ascii_digit() => gb18030_four(bytes),
+            [lead, second, ..] if contains(self.leads, lead) => match self.form {
+                Form::EucJp if lead == 0x8F => euc_jp_three(second, bytes.get(2)),
+                Form::EucJp if lead == 0x8E && (0xE5..0xFF).contains(&second) => 1,
+                Form::Gb18030 if second.is_ascii_digit() => gb18030_four(bytes),
                 _ if contains(self.trails, second) => 2,
                 _ => 1,
             },
@@ -291,8 +294,10 @@ impl MultiByte {
     }
 
     fn character(&self, sequence: &[u8]) -> Option<char> {
-        if matches!(sequence, [byte] if !contains(self.singles, *byte)) {
-            return None;
+        match *sequence {
+            [byte] if !contains(self.singles, byte) => return None,
+            [_, 0xA0] if self.form == Form::EucKr => return None,
+            _ => {}
         }
         let key = sequence
             .iter()

@@ -119,14 +119,22 @@ static CONVERTERS: LazyLock<HashMap<Vec<u8>, &'static str>> = LazyLock::new(|| {
     converters
 });
 
+/// Cyrus's own names by alias, and by themselves, all in lower case.
+static CANONICAL: LazyLock<HashMap<Vec<u8>, &'static str>> = LazyLock::new(|| {
+    let mut names = HashMap::new();
+    for (alias, canonical) in ALIASES {
+        names.insert(alias.as_bytes().to_ascii_lowercase(), canonical);
+    }
+    for (_, canonical) in ALIASES {
+        let name = canonical.as_bytes().to_ascii_lowercase();
+        names.entry(name).or_insert(canonical);
+    }
+    names
+});
+
 /// The charset of this name, if Cyrus knows it (mailbox-format §4.11 on how lenient that is).
 pub(in super::super) fn lookup(name: &[u8]) -> Option<Charset> {
-    let is_name = |known: &str| known.as_bytes().eq_ignore_ascii_case(name);
-    let canonical = ALIASES
-        .iter()
-        .find(|(alias, _)| is_name(alias))
-        .or_else(|| ALIASES.iter().find(|(_, canonical)| is_name(canonical)))
-        .map(|(_, canonical)| *canonical);
+    let canonical = CANONICAL.get(&name.to_ascii_lowercase()).copied();
     match canonical {
         Some("us-ascii") => return Some(Charset::Ascii),
         Some("utf-8") => return Some(Charset::Utf8),
@@ -134,7 +142,7 @@ pub(in super::super) fn lookup(name: &[u8]) -> Option<Charset> {
     }
     let converter = converter(canonical.map_or(name, str::as_bytes))?;
     Some(Charset::Converter {
-        canonical: canonical.unwrap_or(converter).to_owned(),
+        canonical: canonical.unwrap_or(converter),
         converter,
     })
 }
