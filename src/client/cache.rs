@@ -1,4 +1,7 @@
-//! The sync cache: what the replica had when it was last asked or told (algorithm §12).
+//! What the replica had when it was last asked or told, so that it need not be asked again
+//! (algorithm §12).
+
+use std::collections::HashMap;
 
 use crate::client::error::SyncError;
 use crate::dlist::{LiteralStyle, parse_value};
@@ -7,6 +10,82 @@ use crate::protocol::command::MailboxItem;
 use crate::spool::SpoolError;
 use crate::spool::cyrusdb::{Backend, Create, Db};
 use crate::spool::disk::Disk;
+
+/// What is remembered of a replica's mailboxes: in a file between runs if one is configured, else
+/// in memory during a session. If something of it is wrong, the replica says so and is asked.
+#[derive(Debug, Default)]
+pub struct Memory {
+    file: Option<SyncCache>,
+    session: Option<HashMap<MailboxName, MailboxItem>>,
+}
+
+/// Mailboxes that are remembered in memory.
+const CAPACITY: usize = 4096;
+
+impl Memory {
+    /// Remembers in a file.
+    pub fn in_file(cache: SyncCache) -> Memory {
+        Memory {
+            file: Some(cache),
+            session: None,
+        }
+    }
+
+    /// Remembers as long as the session lasts.
+    pub fn of_session() -> Memory {
+        Memory {
+            file: None,
+            session: Some(HashMap::new()),
+        }
+    }
+
+    /// Whoever made the replica lose the connection may have changed it.
+    pub fn reconnected(&mut self) {
+        if let Some(items) = &mut self.session {
+            items.clear();
+        }
+    }
+
+    /// What is remembered of a mailbox.
+    pub fn get(&mut self, name: &MailboxName) -> Option<MailboxItem> {
+        if let Some(items) = &self.session {
+            return items.get(name).cloned();
+        }
+        let found = self.file.as_mut().map(|cache| cache.get(name));
+        found.and_then(note)?
+    }
+
+    /// Remembers the state of mailboxes.
+    pub fn put<'i>(&mut self, items: impl IntoIterator<Item = &'i MailboxItem>) {
+        if let Some(known) = &mut self.session {
+            for item in items {
+                if known.len() >= CAPACITY {
+                    known.clear();
+                }
+                known.insert(item.name.clone(), item.clone());
+            }
+        } else if let Some(cache) = &mut self.file {
+            note(cache.put(items));
+        }
+    }
+
+    /// Forgets a mailbox.
+    pub fn forget(&mut self, name: &MailboxName) {
+        if let Some(items) = &mut self.session {
+            items.remove(name);
+        }
+        if let Some(cache) = &mut self.file {
+            note(cache.forget(name));
+        }
+    }
+}
+
+/// Trouble with the file only makes things slower.
+fn note<T>(result: Result<T, SyncError>) -> Option<T> {
+    result
+        .map_err(|error| tracing::warn!("sync cache: {error}"))
+        .ok()
+}
 
 /// Remembers the state of the replica's mailboxes between runs. Whatever happens to it, the only
 /// cost is to ask the replica once more.

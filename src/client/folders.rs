@@ -146,8 +146,8 @@ impl Session {
         if self.shared.settings.dry_run {
             return Ok(());
         }
-        self.forget(&rename.old);
-        self.forget(&rename.new);
+        self.memory.forget(&rename.old);
+        self.memory.forget(&rename.new);
         let apply = Apply::Rename(
             self.shared.settings.scope,
             command::Rename {
@@ -176,7 +176,7 @@ impl Session {
         if self.shared.settings.dry_run {
             return Ok(());
         }
-        self.forget(name);
+        self.memory.forget(name);
         let apply = Apply::Unmailbox(self.shared.settings.scope, name.clone());
         match self.peer.apply(&apply).await {
             Ok(_) => Ok(()),

@@ -5,7 +5,7 @@ use std::io::{Read, Seek};
 
 use crate::client::error::SyncError;
 use crate::client::local::{Preparation, Style, Update};
-use crate::client::peer::PeerError;
+use crate::client::peer::{PeerError, Ticket};
 use crate::client::session::Session;
 use crate::mail::{MailboxName, ModSeq, SyncCrc, TypeFlags, Uid};
 use crate::plan::attempts::{Attempt, Attempts, Next, Outcome};
@@ -22,8 +22,8 @@ struct InFlight {
     /// What it had before.
     remote: Option<MailboxItem>,
     is_partial: bool,
-    /// Answers that belong to it: those to its MESSAGE requests, and the one to MAILBOX.
-    answers: usize,
+    /// The requests that belong to it: MESSAGE requests, and MAILBOX at the end.
+    requests: Vec<Ticket>,
     /// Why MAILBOX was not sent in the end.
     broken: Option<SyncError>,
 }
@@ -192,7 +192,7 @@ impl Session {
                 Next::Finished => return Ok(()),
                 Next::Try(attempt) => note(&folder.name, attempt, outcome),
                 Next::GiveUp => {
-                    self.forget(&folder.name);
+                    self.memory.forget(&folder.name);
                     return Err(error.unwrap_or(SyncError::LostHistory(folder.name.clone())));
                 }
             }
@@ -275,13 +275,13 @@ impl Session {
         if remote.is_none() {
             self.prove_partition(&update).await?;
         }
-        let mut messages = 0;
+        let mut requests = Vec::new();
         let mut broken = None;
         if let Some(partition) = &folder.partition {
             let uploads = &update.uploads;
             let uploaded = self
                 .uploader()
-                .upload(&folder.name, partition, uploads, look_in, &mut messages)
+                .upload(&folder.name, partition, uploads, look_in, &mut requests)
                 .await;
             match uploaded {
                 Err(error) if error.is_disconnection() => return Err(error),
@@ -295,7 +295,7 @@ impl Session {
             ..
         } = update;
         if broken.is_none() {
-            self.send_mailbox(&folder.name, body).await?;
+            requests.push(self.send_mailbox(&folder.name, body).await?);
         }
         Ok(Sent::UnderWay(Box::new(InFlight {
             folder: folder.clone(),
@@ -305,7 +305,7 @@ impl Session {
             },
             remote: remote.cloned(),
             is_partial,
-            answers: messages + usize::from(broken.is_none()),
+            requests,
             broken,
         })))
     }
@@ -314,14 +314,16 @@ impl Session {
         &mut self,
         name: &MailboxName,
         mut body: tempfile::SpooledTempFile,
-    ) -> Result<(), SyncError> {
+    ) -> Result<Ticket, SyncError> {
         let failed = |source| SyncError::Io {
             what: format!("{name}: cannot read the update from its temporary file"),
             source,
         };
         body.rewind().map_err(failed)?;
         let scope = self.shared.settings.scope;
-        Apply::write_mailbox_prefix(self.peer.begin("MAILBOX"), scope);
+        self.peer.clear_the_way().await?;
+        let ticket = self.peer.begin("MAILBOX");
+        Apply::write_mailbox_prefix(self.peer.queue(), scope);
         let mut piece = vec![0; 64 << 10];
         loop {
             let count = body.read(&mut piece).map_err(failed)?;
@@ -332,7 +334,8 @@ impl Session {
             self.peer.relieve().await?;
         }
         self.peer.queue().extend_from_slice(b"\r\n");
-        Ok(self.peer.finish().await?)
+        self.peer.finish().await?;
+        Ok(ticket)
     }
 
     /// A partition that the replica does not know would kill the original's server as soon as a
@@ -398,8 +401,8 @@ impl Session {
     /// Reads the answers to an update.
     async fn collect(&mut self, in_flight: &mut InFlight) -> Result<Outcome, SyncError> {
         let mut first_error = None;
-        for _ in 0..in_flight.answers {
-            match self.peer.answer().await {
+        for ticket in std::mem::take(&mut in_flight.requests) {
+            match self.peer.answer(ticket).await {
                 Ok(_) => {}
                 Err(error) if error.leaves_connection_usable() => {
                     first_error = first_error.or(Some(SyncError::from(error)));
@@ -408,33 +411,14 @@ impl Session {
             }
         }
         let Some(error) = in_flight.broken.take().or(first_error) else {
-            self.remember([&in_flight.sent]);
+            self.memory.put([&in_flight.sent]);
             if let Some(partition) = &in_flight.sent.partition {
                 self.proven_partitions.insert(partition.clone());
             }
             return Ok(Outcome::Done);
         };
-        self.forget(&in_flight.folder.name);
+        self.memory.forget(&in_flight.folder.name);
         Err(error)
-    }
-
-    /// Keeps the replica's state for the next run.
-    pub(super) fn remember<'i>(&mut self, items: impl IntoIterator<Item = &'i MailboxItem>) {
-        if let Some(cache) = &mut self.cache
-            && let Err(error) = cache.put(items)
-        {
-            tracing::warn!("sync cache: {error}");
-        }
-    }
-
-    /// The replica's state is not known any more.
-    pub(super) fn forget(&mut self, name: &MailboxName) {
-        if let Some(cache) = &mut self.cache
-            && let Err(error) = cache.forget(name)
-        {
-            // A wrong entry would be found out, but at the price of a failed update each time.
-            tracing::warn!("sync cache: {error}");
-        }
     }
 }
 

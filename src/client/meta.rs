@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::client::error::SyncError;
+use crate::client::peer::Ticket;
 use crate::client::report::Subject;
 use crate::client::session::Session;
 use crate::mail::{MailboxName, UniqueId, UserId};
@@ -96,16 +97,14 @@ impl Session {
                 .collect(),
             None => Vec::new(),
         };
+        let mut sent = Vec::new();
         for state in missing_or_different(&local, &remote.seen, |state| &state.unique_id) {
-            self.send_seen(user, state.clone()).await?;
+            let action = format!("SEEN {user} {}", state.unique_id);
+            self.reporter().action(&action);
+            self.send_change(&Apply::Seen(user.clone(), state.clone()), &mut sent)
+                .await?;
         }
-        Ok(())
-    }
-
-    async fn send_seen(&mut self, user: &UserId, state: SeenState) -> Result<(), SyncError> {
-        self.reporter()
-            .action(&format!("SEEN {user} {}", state.unique_id));
-        match self.change(&Apply::Seen(user.clone(), state)).await {
+        match self.settle_changes(sent).await {
             Err(error) if !error.is_disconnection() => {
                 tracing::warn!("SEEN {user}: {error}");
                 Ok(())
@@ -139,13 +138,13 @@ impl Session {
     ) -> Result<(), SyncError> {
         let local = self.shared.store.subscriptions(self.local.list(), user)?;
         let change = set_change(&local, &remote.subscriptions);
-        for name in change.add {
-            self.subscribe(user, name, true).await?;
+        let added = change.add.into_iter().map(|name| (name, true));
+        let removed = change.remove.into_iter().map(|name| (name, false));
+        let mut sent = Vec::new();
+        for (name, on) in added.chain(removed) {
+            self.subscribe(user, name, on, &mut sent).await?;
         }
-        for name in change.remove {
-            self.subscribe(user, name, false).await?;
-        }
-        Ok(())
+        self.settle_changes(sent).await
     }
 
     /// A `SUB` line of the log: sends what is the case now.
@@ -160,7 +159,10 @@ impl Session {
         let _locked = self.shared.lock(Some(user))?;
         let subscriptions = self.shared.store.subscriptions(self.local.list(), user)?;
         let is_subscribed = subscriptions.contains(mailbox);
-        self.subscribe(user, mailbox, is_subscribed).await
+        let mut sent = Vec::new();
+        self.subscribe(user, mailbox, is_subscribed, &mut sent)
+            .await?;
+        self.settle_changes(sent).await
     }
 
     async fn subscribe(
@@ -168,6 +170,7 @@ impl Session {
         user: &UserId,
         mailbox: &MailboxName,
         on: bool,
+        sent: &mut Vec<Ticket>,
     ) -> Result<(), SyncError> {
         let subscription = Subscription {
             user: user.clone(),
@@ -179,7 +182,7 @@ impl Session {
             ("UNSUB", Apply::Unsub(subscription))
         };
         self.reporter().action(&format!("{verb} {user} {mailbox}"));
-        self.change(&apply).await
+        self.send_change(&apply, sent).await
     }
 
     /// Sends the limits of a user's roots where they differ, before anything else: a replica that
@@ -329,6 +332,36 @@ impl Session {
         });
         self.pass(&[], listed.collect()).await?;
         Ok(())
+    }
+
+    /// Sends something that changes the replica, unless nothing may be sent. Its answer is due.
+    async fn send_change(
+        &mut self,
+        apply: &Apply,
+        sent: &mut Vec<Ticket>,
+    ) -> Result<(), SyncError> {
+        if !self.shared.settings.dry_run {
+            sent.push(self.peer.send(apply).await?);
+        }
+        Ok(())
+    }
+
+    /// Waits for the answers to changes.
+    ///
+    /// # Errors
+    /// The first refusal, or that the connection is lost.
+    async fn settle_changes(&mut self, sent: Vec<Ticket>) -> Result<(), SyncError> {
+        let mut result = Ok(());
+        for ticket in sent {
+            match self.peer.answer(ticket).await {
+                Ok(_) => {}
+                Err(error) if error.leaves_connection_usable() => {
+                    result = result.and(Err(SyncError::from(error)));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        result
     }
 
     /// Sends something that changes the replica, unless nothing may be sent.

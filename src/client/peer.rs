@@ -1,10 +1,10 @@
 //! The replica at the other end: typed requests go out, typed answers come in.
 //!
-//! Requests may be sent ahead of the answers to earlier ones; the replica answers in order. Only
-//! requests whose answers are short may be sent so (all but GET and RESERVE): a replica that
-//! cannot get rid of its answers stops reading.
+//! Requests may be sent ahead of the answers to earlier ones; the replica answers in order, and
+//! each answer is fetched with the [`Ticket`] of its request. A replica that cannot get rid of its
+//! answers stops reading, so before anything large is sent [`Peer::clear_the_way`] must be called.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::Write;
 
 use crate::dlist::{LiteralStyle, ParseError, Parser};
@@ -86,22 +86,33 @@ impl PeerError {
     }
 }
 
-/// Keeps what [`Peer::get_file`] receives.
-pub trait FileReceiver: FileSink<Error = std::io::Error> {}
+/// Stands for the answer to a request that was sent.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Ticket(u64);
 
-impl<T: FileSink<Error = std::io::Error>> FileReceiver for T {}
+/// A request that was sent and not answered.
+#[derive(Debug)]
+struct Waiting {
+    ticket: u64,
+    /// The sub-command.
+    command: &'static str,
+    /// The answer may be long.
+    is_long: bool,
+}
 
 /// A session with a replica.
 #[derive(Debug)]
 pub struct Peer {
     stream: Stream,
     flavour: Flavour,
-    tags: u64,
     limits: crate::dlist::Limits,
-    /// Sub-commands that were sent and not answered.
-    waiting: VecDeque<&'static str>,
-    /// Answers that were read before anybody asked for them, oldest first.
-    ready: VecDeque<Result<Vec<Answer>, PeerError>>,
+    tickets: u64,
+    /// Requests without answer, oldest first.
+    waiting: VecDeque<Waiting>,
+    /// Answers that were read before anybody asked for them.
+    ready: HashMap<u64, Result<Vec<Answer>, PeerError>>,
+    /// Requests whose answers nobody wants.
+    unwanted: HashSet<u64>,
     trace: bool,
 }
 
@@ -112,21 +123,33 @@ impl Peer {
         Peer {
             stream,
             flavour,
-            tags: 0,
             limits: crate::dlist::Limits::default(),
+            tickets: 0,
             waiting: VecDeque::new(),
-            ready: VecDeque::new(),
+            ready: HashMap::new(),
+            unwanted: HashSet::new(),
             trace,
         }
     }
 
-    /// Sends a GET and collects its data lines. Answers to earlier requests are kept for
-    /// [`Peer::answer`].
+    /// Sends a GET and collects its data lines.
     ///
     /// # Errors
     /// If it fails.
     pub async fn get(&mut self, get: &Get) -> Result<Vec<Answer>, PeerError> {
-        self.get_file(get, &mut KeepNothing).await
+        let ticket = self.send_get(get).await?;
+        self.answer(ticket).await
+    }
+
+    /// Sends a GET; its answer is fetched later.
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub async fn send_get(&mut self, get: &Get) -> Result<Ticket, PeerError> {
+        let ticket = self.begin_long(name_of(get));
+        get.write(self.queue(), LiteralStyle::Plus);
+        self.finish().await?;
+        Ok(ticket)
     }
 
     /// Sends a GET whose answer holds a message file, which goes to `sink`.
@@ -136,54 +159,51 @@ impl Peer {
     pub async fn get_file(
         &mut self,
         get: &Get,
-        sink: &mut impl FileReceiver,
+        sink: &mut impl FileSink<Error = std::io::Error>,
     ) -> Result<Vec<Answer>, PeerError> {
-        self.read_ahead().await?;
-        let request = self.begin(name_of(get));
-        get.write(request, LiteralStyle::Plus);
-        self.finish().await?;
-        self.read_answer(sink).await
+        let ticket = self.send_get(get).await?;
+        while self.waiting.len() > 1 {
+            self.read_next().await?;
+        }
+        let command = self
+            .waiting
+            .pop_front()
+            .map_or("FETCH", |oldest| oldest.command);
+        debug_assert_eq!(ticket.0 + 1, self.tickets);
+        self.read_answer(command, sink).await
     }
 
-    /// Sends an APPLY and waits for its answer. Answers to earlier requests are kept for
-    /// [`Peer::answer`].
+    /// Sends an APPLY and waits for its answer.
     ///
     /// # Errors
     /// If it fails.
     pub async fn apply(&mut self, apply: &Apply) -> Result<Vec<Answer>, PeerError> {
-        self.read_ahead().await?;
-        self.send(apply).await?;
-        self.read_answer(&mut NoFiles).await
+        let ticket = self.send(apply).await?;
+        self.answer(ticket).await
     }
 
-    /// Reads the answers to all requests that were sent.
-    async fn read_ahead(&mut self) -> Result<(), PeerError> {
-        while !self.waiting.is_empty() {
-            let answer = self.read_answer(&mut NoFiles).await;
-            match answer {
-                Err(error) if !error.leaves_connection_usable() => return Err(error),
-                answer => self.ready.push_back(answer),
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends an APPLY; its answer is fetched later with [`Peer::answer`].
+    /// Sends an APPLY; its answer is fetched later.
     ///
     /// # Errors
     /// If the connection is lost.
-    pub async fn send(&mut self, apply: &Apply) -> Result<(), PeerError> {
-        let request = self.begin(apply.name());
-        apply.write(request, LiteralStyle::Plus);
-        self.finish().await
+    pub async fn send(&mut self, apply: &Apply) -> Result<Ticket, PeerError> {
+        let ticket = match apply {
+            Apply::Reserve(_) => self.begin_long(apply.name()),
+            _ => self.begin(apply.name()),
+        };
+        apply.write(self.queue(), LiteralStyle::Plus);
+        self.finish().await?;
+        Ok(ticket)
     }
 
-    /// Sends RESTART, which empties the replica's reserve list. Its answer is fetched later.
+    /// Sends RESTART, which empties the replica's reserve list. Nobody waits for its answer.
     ///
     /// # Errors
     /// If the connection is lost.
     pub async fn send_restart(&mut self) -> Result<(), PeerError> {
-        self.begin("RESTART").extend_from_slice(b"RESTART\r\n");
+        let ticket = self.begin("RESTART");
+        self.queue().extend_from_slice(b"RESTART\r\n");
+        self.unwanted.insert(ticket.0);
         self.finish().await
     }
 
@@ -202,18 +222,41 @@ impl Peer {
         Ok(())
     }
 
-    /// Begins a request that is written piece by piece: the caller appends it from its verb to
-    /// its CR LF, calling [`Peer::relieve`] from time to time and [`Peer::finish`] at the end.
-    pub fn begin(&mut self, command: &'static str) -> &mut Vec<u8> {
-        self.waiting.push_back(command);
-        let tag = self.tags;
-        self.tags += 1;
-        let queue = self.stream.queue();
+    /// Begins a request that is written piece by piece to [`Peer::queue`], from its verb to its
+    /// CR LF, with [`Peer::relieve`] from time to time and [`Peer::finish`] at the end.
+    pub fn begin(&mut self, command: &'static str) -> Ticket {
+        self.begin_with(command, false)
+    }
+
+    fn begin_long(&mut self, command: &'static str) -> Ticket {
+        self.begin_with(command, true)
+    }
+
+    fn begin_with(&mut self, command: &'static str, is_long: bool) -> Ticket {
+        let ticket = self.tickets;
+        self.tickets += 1;
+        self.waiting.push_back(Waiting {
+            ticket,
+            command,
+            is_long,
+        });
         if self.flavour == Flavour::Imap {
             // SYNC and the verb become one word.
-            queue.extend_from_slice(format!("S{tag} SYNC").as_bytes());
+            let tag = format!("S{ticket} SYNC");
+            self.queue().extend_from_slice(tag.as_bytes());
         }
-        queue
+        Ticket(ticket)
+    }
+
+    /// Reads the answers that may be long, so that the replica is free to take what comes.
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub async fn clear_the_way(&mut self) -> Result<(), PeerError> {
+        while self.waiting.iter().any(|waiting| waiting.is_long) {
+            self.read_next().await?;
+        }
+        Ok(())
     }
 
     /// The octets that are to be sent next.
@@ -240,23 +283,48 @@ impl Peer {
         Ok(self.stream.flush().await?)
     }
 
-    /// The answer to the oldest request that has none yet.
+    /// The answer to a request.
     ///
     /// # Errors
     /// If the request failed or the connection is lost.
-    pub async fn answer(&mut self) -> Result<Vec<Answer>, PeerError> {
-        match self.ready.pop_front() {
-            Some(answer) => answer,
-            None => self.read_answer(&mut NoFiles).await,
+    pub async fn answer(&mut self, ticket: Ticket) -> Result<Vec<Answer>, PeerError> {
+        loop {
+            if let Some(answer) = self.ready.remove(&ticket.0) {
+                return answer;
+            }
+            if self.waiting.is_empty() {
+                return Err(StreamError::Closed.into());
+            }
+            self.read_next().await?;
         }
     }
 
-    async fn read_answer<S>(&mut self, sink: &mut S) -> Result<Vec<Answer>, PeerError>
+    /// Reads the answer to the oldest request that has none, and keeps it.
+    async fn read_next(&mut self) -> Result<(), PeerError> {
+        let Some(oldest) = self.waiting.pop_front() else {
+            return Ok(());
+        };
+        let answer = self.read_answer(oldest.command, &mut NoFiles).await;
+        let is_unwanted = self.unwanted.remove(&oldest.ticket);
+        match answer {
+            Err(error) if !error.leaves_connection_usable() => Err(error),
+            _ if is_unwanted => Ok(()),
+            answer => {
+                self.ready.insert(oldest.ticket, answer);
+                Ok(())
+            }
+        }
+    }
+
+    async fn read_answer<S>(
+        &mut self,
+        command: &'static str,
+        sink: &mut S,
+    ) -> Result<Vec<Answer>, PeerError>
     where
         S: FileSink,
         S::Error: std::fmt::Display,
     {
-        let command = self.waiting.pop_front().unwrap_or("NOOP");
         let mut answers = Vec::new();
         let mut unusable = None;
         loop {
@@ -353,25 +421,6 @@ impl Peer {
             .finish()
             .map_err(|error| nonsense(error.to_string()))?;
         Ok(Answer::decode(line))
-    }
-}
-
-/// For answers without files.
-struct KeepNothing;
-
-impl FileSink for KeepNothing {
-    type Error = std::io::Error;
-
-    fn begin(&mut self, _: &crate::dlist::FileHeader) -> Result<(), std::io::Error> {
-        Ok(())
-    }
-
-    fn chunk(&mut self, _: &[u8]) -> Result<(), std::io::Error> {
-        Ok(())
-    }
-
-    fn end(&mut self) -> Result<(), std::io::Error> {
-        Ok(())
     }
 }
 

@@ -149,6 +149,7 @@ fn settings(
         skip_locked: options.skip_locked,
         dry_run: options.dry_run,
         batch_size: config.replication.batch_size,
+        rolling: options.rolling || options.foreground_rolling,
         cache_path: channel.cache_path.clone(),
     }
 }

@@ -1,20 +1,20 @@
 //! One connection's work: a replica, the local store, and what was learnt of both.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::cache::SyncCache;
+use crate::client::cache::Memory;
 use crate::client::error::SyncError;
 use crate::client::local::Local;
-use crate::client::peer::Peer;
+use crate::client::peer::{Peer, Ticket};
 use crate::client::report::Reporter;
 use crate::client::stop::Stop;
 use crate::client::upload::{Staged, Uploader};
 use crate::config::ChannelName;
 use crate::mail::{MailboxName, Partition, UserId};
-use crate::protocol::command::Scope;
+use crate::protocol::command::{Get, Scope};
 use crate::spool::SpoolError;
 use crate::spool::lock::SyncLock;
 use crate::spool::store::Store;
@@ -38,6 +38,8 @@ pub struct Settings {
     pub dry_run: bool,
     /// Most messages of one update.
     pub batch_size: u32,
+    /// The process follows the sync log, so that it learns of most changes itself.
+    pub rolling: bool,
     /// Where the sync cache is, if there is one.
     pub cache_path: Option<PathBuf>,
 }
@@ -127,6 +129,14 @@ impl Shared {
     }
 }
 
+/// A user about whom the replica was asked already.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    pub user: UserId,
+    pub lock: SyncLock,
+    pub ticket: Ticket,
+}
+
 /// A connection at work.
 #[derive(Debug)]
 pub struct Session {
@@ -138,9 +148,11 @@ pub struct Session {
     pub peer: Peer,
     /// Sieve scripts travel as messages.
     pub scripts_are_messages: bool,
-    /// What is remembered of the replica between runs.
-    pub cache: Option<SyncCache>,
+    /// What is remembered of the replica.
+    pub memory: Memory,
     pub(super) staged: Staged,
+    /// Users whose state the replica was asked for before their turn.
+    ahead: VecDeque<Ahead>,
     /// Partitions in which the replica has a mailbox.
     pub(super) proven_partitions: HashSet<Partition>,
     /// Mailboxes during whose update the connection broke; they are not tried again.
@@ -156,14 +168,15 @@ impl Session {
         local: Local,
         peer: Peer,
         scripts_are_messages: bool,
-        cache: Option<SyncCache>,
+        memory: Memory,
     ) -> Session {
         Session {
             shared,
             local,
             peer,
             scripts_are_messages,
-            cache,
+            memory,
+            ahead: VecDeque::new(),
             staged: Staged::default(),
             proven_partitions: HashSet::new(),
             suspects: HashSet::new(),
@@ -177,6 +190,31 @@ impl Session {
         self.scripts_are_messages = scripts_are_messages;
         self.staged.clear();
         self.proven_partitions.clear();
+        self.ahead.clear();
+        self.memory.reconnected();
+    }
+
+    /// Asks the replica about a user whose turn comes soon, so that the answer is here by then.
+    /// If the user is locked, nothing is asked.
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub async fn ask_ahead(&mut self, user: &UserId) -> Result<(), SyncError> {
+        if let Ok(lock) = self.shared.try_lock(Some(user)) {
+            let ticket = self.peer.send_get(&Get::User(Some(user.clone()))).await?;
+            self.ahead.push_back(Ahead {
+                user: user.clone(),
+                lock,
+                ticket,
+            });
+        }
+        Ok(())
+    }
+
+    /// What was asked about a user.
+    pub(super) fn asked_ahead(&mut self, user: &UserId) -> Option<Ahead> {
+        let place = self.ahead.iter().position(|ahead| ahead.user == *user)?;
+        self.ahead.remove(place)
     }
 
     /// Begins something new: what was learnt from lost connections does not count.
@@ -225,14 +263,13 @@ impl Session {
         }
     }
 
-    /// Lets the replica forget its staged files.
+    /// Lets the replica forget its staged files. Nobody waits until it has.
     ///
     /// # Errors
     /// If the connection is lost.
     pub async fn restart(&mut self) -> Result<(), SyncError> {
         self.peer.send_restart().await?;
         self.staged.clear();
-        self.peer.answer().await?;
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use aws_lc_rs::digest;
 
 use crate::client::error::SyncError;
 use crate::client::local::Upload;
-use crate::client::peer::Peer;
+use crate::client::peer::{Peer, Ticket};
 use crate::client::report::Reporter;
 use crate::dlist::{FileHeader, write_file_header};
 use crate::mail::{Guid, MailboxName, Partition};
@@ -77,8 +77,8 @@ pub struct Uploader<'a> {
 }
 
 impl Uploader<'_> {
-    /// Sees to it that the replica has staged the files for `partition`. `requests` becomes the
-    /// number of MESSAGE requests sent, whose answers are due. `look_in` are mailboxes of the
+    /// Sees to it that the replica has staged the files for `partition`. `requests` gets the
+    /// MESSAGE requests sent, whose answers are due. `look_in` are mailboxes of the
     /// replica that may hold some of the messages.
     ///
     /// # Errors
@@ -90,11 +90,14 @@ impl Uploader<'_> {
         partition: &Partition,
         uploads: &[Upload],
         look_in: &[MailboxName],
-        requests: &mut usize,
+        requests: &mut Vec<Ticket>,
     ) -> Result<(), SyncError> {
         let octets: u64 = uploads.iter().map(|upload| u64::from(upload.size)).sum();
         if octets >= WORTH_ASKING && !look_in.is_empty() {
             self.reserve(partition, uploads, look_in).await?;
+        }
+        if !uploads.is_empty() {
+            self.peer.clear_the_way().await?;
         }
         let mut batch = Batch::default();
         let mut result = Ok(());
@@ -111,7 +114,7 @@ impl Uploader<'_> {
             }
         }
         self.end(&mut batch).await?;
-        *requests = batch.requests;
+        requests.append(&mut batch.requests);
         result
     }
 
@@ -226,9 +229,8 @@ impl Uploader<'_> {
 
     fn begin(&mut self, batch: &mut Batch) {
         if batch.files == 0 {
-            self.peer
-                .begin("MESSAGE")
-                .extend_from_slice(b"APPLY MESSAGE (");
+            batch.requests.push(self.peer.begin("MESSAGE"));
+            self.peer.queue().extend_from_slice(b"APPLY MESSAGE (");
         } else {
             self.peer.queue().push(b' ');
         }
@@ -238,7 +240,6 @@ impl Uploader<'_> {
         if batch.files > 0 {
             self.peer.queue().extend_from_slice(b")\r\n");
             self.peer.finish().await?;
-            batch.requests += 1;
             batch.files = 0;
             batch.octets = 0;
         }
@@ -251,8 +252,8 @@ impl Uploader<'_> {
 struct Batch {
     files: usize,
     octets: u64,
-    /// Requests completed before.
-    requests: usize,
+    /// The requests so far.
+    requests: Vec<Ticket>,
 }
 
 impl Batch {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::client::error::SyncError;
 use crate::client::mailbox::Failed;
 use crate::client::meta::RemoteMeta;
+use crate::client::peer::Ticket;
 use crate::client::report::Subject;
 use crate::client::session::Session;
 use crate::mail::{MailboxName, UniqueId, UserId};
@@ -50,11 +51,18 @@ impl Session {
     }
 
     async fn sync_user(&mut self, user: &UserId) -> Result<(), SyncError> {
-        let _locked = self.shared.lock(Some(user))?;
+        let (_locked, mut asked) = match self.asked_ahead(user) {
+            Some(ahead) => (ahead.lock, Some(ahead.ticket)),
+            None => (self.shared.lock(Some(user))?, None),
+        };
         self.reporter().action(&format!("USER {user}"));
         for _ in 0..TRIES {
             self.shared.go_on()?;
-            let remote = self.remote_user(user).await?;
+            let ticket = match asked.take() {
+                Some(ticket) => ticket,
+                None => self.peer.send_get(&Get::User(Some(user.clone()))).await?,
+            };
+            let remote = self.remote_user(ticket).await?;
             if !self.local.has_user(user)? {
                 self.reporter()
                     .action(&format!("Does not exist locally {user}"));
@@ -83,8 +91,8 @@ impl Session {
         Err(SyncError::NotSettled(user.to_string()))
     }
 
-    async fn remote_user(&mut self, user: &UserId) -> Result<RemoteUser, SyncError> {
-        let answers = match self.peer.get(&Get::User(Some(user.clone()))).await {
+    async fn remote_user(&mut self, ticket: Ticket) -> Result<RemoteUser, SyncError> {
+        let answers = match self.peer.answer(ticket).await {
             Err(error) if error.refusal() == Some(Refusal::MailboxNonexistent) => Vec::new(),
             answers => answers?,
         };
@@ -96,7 +104,7 @@ impl Session {
                 other => remote.meta.take(other),
             }
         }
-        self.remember(&remote.mailboxes);
+        self.memory.put(&remote.mailboxes);
         Ok(remote)
     }
 
@@ -209,11 +217,7 @@ impl Session {
         let mut unknown = Vec::new();
         let mut action = String::from("MAILBOXES");
         for name in names {
-            let cached = match &mut self.cache {
-                Some(cache) => cache.get(name)?,
-                None => None,
-            };
-            match cached {
+            match self.memory.get(name) {
                 Some(item) => {
                     action.push_str(&format!(" ({name})"));
                     listing.push(item);
@@ -237,7 +241,7 @@ impl Session {
             _ => None,
         });
         let listed: Vec<MailboxItem> = listed.collect();
-        self.remember(&listed);
+        self.memory.put(&listed);
         listing.extend(listed);
         Ok(listing)
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::client::cache::SyncCache;
+use crate::client::cache::{Memory, SyncCache};
 use crate::client::connect::{Backoff, ConnectError, Connected, Connector};
 use crate::client::error::SyncError;
 use crate::client::local::Local;
@@ -83,13 +83,17 @@ impl Dialer {
     pub async fn session(&self, shared: &Arc<Shared>) -> Result<Session, WorkerError> {
         let connected = self.dial(shared).await?;
         let local = Local::open(Arc::clone(&shared.store))?;
-        let cache = open_cache(shared)?;
+        let memory = match open_cache(shared)? {
+            Some(cache) => Memory::in_file(cache),
+            None if shared.settings.rolling => Memory::of_session(),
+            None => Memory::default(),
+        };
         Ok(Session::new(
             Arc::clone(shared),
             local,
             connected.peer,
             connected.scripts_are_messages,
-            cache,
+            memory,
         ))
     }
 
@@ -218,6 +222,9 @@ pub fn work(
     })
 }
 
+/// Users about whom the replica is asked before it is their turn.
+const ASK_AHEAD: usize = 16;
+
 async fn work_on(
     dialer: &Dialer,
     shared: &Arc<Shared>,
@@ -225,7 +232,22 @@ async fn work_on(
     skip_locked: bool,
 ) -> Result<(), WorkerError> {
     let mut session = dialer.session(shared).await?;
-    while let Some(item) = queue.next() {
+    let mut coming = VecDeque::new();
+    loop {
+        while coming.len() < ASK_AHEAD
+            && let Some(item) = queue.next()
+        {
+            // What is not asked now because the connection breaks is asked when its turn comes.
+            if let Item::User(user) = &item
+                && let Err(error) = session.ask_ahead(user).await
+            {
+                tracing::debug!("{user} is asked later: {error}");
+            }
+            coming.push_back(item);
+        }
+        let Some(item) = coming.pop_front() else {
+            break;
+        };
         shared.go_on()?;
         let result = match replicate(dialer, &mut session, &item).await {
             Ok(result) => result,
