@@ -3,7 +3,7 @@
 use crate::client::error::SyncError;
 use crate::client::mailbox::{Failed, Pipeline};
 use crate::client::session::Session;
-use crate::mail::{MailboxName, UnixTime};
+use crate::mail::{MailboxKind, MailboxName, Uid, UnixTime};
 use crate::plan::folders::{
     Finding, FolderPlan, LocalFolder, Rearrangement, RemoteFolder, Rename, compare,
 };
@@ -108,11 +108,16 @@ impl Session {
     ) {
         for finding in &plan.findings {
             match finding {
-                Finding::NoTombstone { remote } => {
-                    if let Some(remote) = remotes.get(*remote) {
+                Finding::NoTombstone { remote } => match remotes.get(*remote) {
+                    // The original's server makes one for every user, whatever the master has.
+                    Some(remote)
+                        if remote.mailbox_type.kind == MailboxKind::Sieve
+                            && remote.last_uid == Uid(0) => {}
+                    Some(remote) => {
                         tracing::warn!("no tombstone for deleted mailbox {}", remote.name);
                     }
-                }
+                    None => {}
+                },
                 Finding::LivesElsewhere { name, .. } => passed.elsewhere.push(name.clone()),
                 Finding::NameTaken { local, .. } => {
                     if let Some(folder) = locals.get(*local) {

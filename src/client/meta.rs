@@ -1,5 +1,6 @@
 //! What a user has beside mailboxes, and the server's annotations (algorithm §7).
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use crate::client::error::SyncError;
@@ -7,6 +8,7 @@ use crate::client::peer::Ticket;
 use crate::client::report::Subject;
 use crate::client::session::Session;
 use crate::mail::{MailboxName, UniqueId, UserId};
+use crate::plan::folders::LocalFolder;
 use crate::plan::meta::{
     AnnotationChange, QuotaChange, annotation_changes, missing_or_different, quota_changes,
     set_change,
@@ -190,9 +192,10 @@ impl Session {
     pub(super) async fn set_quotas(
         &mut self,
         user: &UserId,
+        folders: &[LocalFolder],
         remote: &[Quota],
     ) -> Result<(), SyncError> {
-        let (local, remote) = self.quotas(user, remote)?;
+        let Quotas { local, remote } = self.quotas(user, folders, remote)?;
         for change in quota_changes(&local, &remote) {
             if let QuotaChange::Set(root, limits) = change {
                 self.send_quota(root, &limits.0).await?;
@@ -205,9 +208,10 @@ impl Session {
     pub(super) async fn remove_quotas(
         &mut self,
         user: &UserId,
+        folders: &[LocalFolder],
         remote: &[Quota],
     ) -> Result<(), SyncError> {
-        let (local, remote) = self.quotas(user, remote)?;
+        let Quotas { local, remote } = self.quotas(user, folders, remote)?;
         for change in quota_changes(&local, &remote) {
             if let QuotaChange::Remove(root) = change {
                 self.remove_quota(root).await?;
@@ -377,34 +381,47 @@ impl Session {
         Ok(store.seen(self.local.list(), user, Create::No)?)
     }
 
-    /// The roots in a user's tree, of both sides.
-    #[allow(clippy::type_complexity)]
+    /// The roots in a user's tree that matter on both sides: here those that mailboxes use or the
+    /// replica has, since a replica only lists roots that are in use there.
     fn quotas(
         &self,
         user: &UserId,
+        folders: &[LocalFolder],
         remote: &[Quota],
-    ) -> Result<
-        (
-            Vec<(MailboxName, Option<Comparable>)>,
-            Vec<(MailboxName, Comparable)>,
-        ),
-        SyncError,
-    > {
+    ) -> Result<Quotas, SyncError> {
         let inbox = self.shared.store.namespace().inbox_of(user);
-        let mut db = self.shared.store.quotas()?;
-        let mut local = Vec::new();
-        for (root, quota) in db.list(inbox.as_str())? {
+        let mut roots = Vec::new();
+        for (root, quota) in self.shared.store.quotas()?.list(inbox.as_str())? {
             if let Some(name) = root.mailbox().filter(|name| name.is_within(&inbox)) {
-                let quota = quota_on_wire(&name, quota.limits, quota.modseq);
-                local.push((name, Some(Comparable(quota))));
+                roots.push((quota_on_wire(&name, quota.limits, quota.modseq), name));
             }
         }
+        let used: HashSet<&MailboxName> = folders
+            .iter()
+            .filter_map(|folder| {
+                let covers = |name: &&MailboxName| folder.name.is_within(name);
+                let names = roots.iter().map(|(_, name)| name);
+                names.filter(covers).max_by_key(|name| name.as_str().len())
+            })
+            .chain(remote.iter().map(|quota| &quota.root))
+            .collect();
+        let local = roots
+            .iter()
+            .filter(|(_, name)| used.contains(name))
+            .map(|(quota, name)| (name.clone(), Some(Comparable(quota.clone()))))
+            .collect();
         let remote = remote
             .iter()
             .map(|quota| (quota.root.clone(), Comparable(quota.clone())))
             .collect();
-        Ok((local, remote))
+        Ok(Quotas { local, remote })
     }
+}
+
+/// Quota roots of both sides.
+struct Quotas {
+    local: Vec<(MailboxName, Option<Comparable>)>,
+    remote: Vec<(MailboxName, Comparable)>,
 }
 
 /// A quota root as far as its limits matter.

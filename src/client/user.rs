@@ -73,13 +73,13 @@ impl Session {
             let locals = self
                 .local
                 .folders_of(user, with_scripts, partition.as_ref())?;
-            self.set_quotas(user, &remote.quotas).await?;
+            self.set_quotas(user, &locals, &remote.quotas).await?;
             let passed = self.pass(&locals, remote.mailboxes).await?;
             if passed.again {
                 continue;
             }
             let failed = passed.failed;
-            self.remove_quotas(user, &remote.quotas).await?;
+            self.remove_quotas(user, &locals, &remote.quotas).await?;
             self.subscriptions(user, &remote.meta).await?;
             if !self.scripts_are_messages {
                 self.scripts(user, &remote.meta).await?;
