@@ -46,6 +46,8 @@ pub struct Rolling {
     quarantine: Quarantine<LogItem>,
     /// When what is locked is tried again.
     locked_until: Vec<(LogItem, Duration)>,
+    /// Octets put back into the log since it was last taken.
+    written_back: u64,
     start: Instant,
 }
 
@@ -71,6 +73,7 @@ impl Rolling {
             work_file,
             quarantine: Quarantine::new(FIRST_RETRY, LAST_RETRY),
             locked_until: Vec::new(),
+            written_back: 0,
             start: Instant::now(),
             shared,
         }
@@ -105,13 +108,14 @@ impl Rolling {
                 session_start = Instant::now();
             }
             let run_start = Instant::now();
+            self.written_back = 0;
             let work = WorkFile::take(&self.shared.store.disk, &self.log, &self.work_file)
                 .map_err(SyncError::from)?;
             if let Some(work) = work {
                 match self.process(&mut session, &work).await? {
                     Run::Done => {
                         work.remove().map_err(SyncError::from)?;
-                        self.watch.ignore_present();
+                        self.watch.ignore_own(self.written_back);
                     }
                     Run::Lost if self.rhythm.once => return Ok(()),
                     Run::Lost => {
@@ -361,7 +365,10 @@ impl Rolling {
     }
 
     /// Puts entries back into the log: whoever processes it next finds them there.
-    fn write_back(&self, items: &[LogItem]) -> Result<(), SyncError> {
+    fn write_back(&mut self, items: &[LogItem]) -> Result<(), SyncError> {
+        let mut lines = Vec::new();
+        items.iter().for_each(|item| item.write(&mut lines));
+        self.written_back += lines.len() as u64;
         Ok(synclog::append(&self.shared.store.disk, &self.log, items)?)
     }
 

@@ -10,6 +10,7 @@ use crate::client::peer::Ticket;
 use crate::client::report::Subject;
 use crate::client::session::Session;
 use crate::mail::{MailboxName, UniqueId, UserId};
+use crate::plan::log::Failure;
 use crate::protocol::command::{Answer, Get, MailboxItem, Quota};
 use crate::protocol::reply::Refusal;
 use crate::spool::lock::SyncLock;
@@ -34,7 +35,9 @@ impl Session {
         let start = Instant::now();
         let result = self.sync_user(user).await;
         self.tell(Subject::User, user.as_str(), &result, start);
-        if let Err(error) = &result {
+        if let Err(error) = &result
+            && error.failure() != Failure::Locked
+        {
             tracing::error!(
                 "IOERROR: user replication failed: error=<{error}> userid=<{user}> channel=<{}> servername=<{}>",
                 self.shared.settings.channel.as_str(),

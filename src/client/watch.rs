@@ -29,13 +29,18 @@ impl LogWatch {
         }
     }
 
-    /// Takes what the log holds now as no news: it was put there by ourselves.
-    pub fn ignore_present(&mut self) {
-        self.known = self.look();
+    /// Takes what the log holds as no news if it is exactly as long as what we put there ourselves
+    /// since it was last taken away.
+    pub fn ignore_own(&mut self, octets: u64) {
+        self.known = self.look().filter(|(_, length)| *length == octets);
     }
 
-    /// Whether the log holds something that is not known.
-    pub fn has_news(&self) -> bool {
+    /// Whether the log holds something that is not known. What comes later is noticed by
+    /// [`LogWatch::changed`].
+    pub fn has_news(&mut self) -> bool {
+        if self.notices.is_none() {
+            self.notices = self.watch();
+        }
         let found = self.look();
         found.is_some() && found != self.known
     }
@@ -48,10 +53,7 @@ impl LogWatch {
 
     /// Waits until something happens in the directory of the log. It may have nothing to do with
     /// the log.
-    pub async fn changed(&mut self) {
-        if self.notices.is_none() {
-            self.notices = self.watch();
-        }
+    pub async fn changed(&self) {
         match &self.notices {
             Some(notices) => notices.notified().await,
             None => tokio::time::sleep(LOOK).await,
@@ -97,7 +99,9 @@ mod tests {
         let woken = tokio::time::timeout(Duration::from_secs(5), watch.changed()).await;
         assert!(woken.is_ok());
         assert!(watch.has_news());
-        watch.ignore_present();
+        watch.ignore_own(5);
+        assert!(watch.has_news());
+        watch.ignore_own(11);
         assert!(!watch.has_news());
         std::fs::write(&log, "USER alice\nUSER bob\n").unwrap();
         assert!(watch.has_news());
