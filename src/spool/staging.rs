@@ -478,3 +478,6 @@ fn remove_tree(disk: &Disk, path: &Path) -> Result<(), SpoolError> {
     disk.remove_dir(path)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
