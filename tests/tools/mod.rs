@@ -1,4 +1,7 @@
-//! What the tests share.
+//! What the tests share; each uses some of it.
+
+#![allow(dead_code)]
 
 pub mod cache_store;
 pub mod lab;
+pub mod mailbox_store;

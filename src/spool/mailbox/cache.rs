@@ -117,4 +117,14 @@ mod tests {
         assert_eq!(append_offset(909), Ok(912));
         assert!(append_offset(u64::MAX - 8).is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_octets_are_safe(octets in proptest::collection::vec(0u8..3, 0..80)) {
+            match extent(&octets) {
+                Extent::Whole(length) => assert!(length <= octets.len()),
+                Extent::AtLeast(needed) => assert!(needed > octets.len() as u64),
+            }
+        }
+    }
 }

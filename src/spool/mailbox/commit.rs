@@ -3,9 +3,9 @@
 //! 1. Message files are linked into the mailbox and get their times; their content is made
 //!    durable, then the directory. Nothing refers to them yet.
 //! 2. Cache records are appended and made durable. Nothing refers to them either.
-//! 3. The quota root is charged.
-//! 4. Message annotations are committed.
-//! 5. `cyrus.header` is replaced, if it changes.
+//! 3. Message annotations are committed.
+//! 4. `cyrus.header` is replaced, if it changes.
+//! 5. The quota roots are charged: as late as may be, for nobody takes that back.
 //! 6. Records are written and made durable: changed ones in place, new ones behind the last that
 //!    the header counts, where readers do not look.
 //! 7. The index header is written and made durable. With it new messages are there.
@@ -140,9 +140,6 @@ impl Mailbox<'_> {
         }
         let links = self.link_messages(&prepared, staging)?;
         self.append_cache(&prepared, staging)?;
-        for (root, amounts) in &committed.charged {
-            charge(root, *amounts)?;
-        }
         message_annotations::write(
             &self.mailboxes.disk,
             &self.place.paths.file(MailboxFile::Annotations),
@@ -158,6 +155,9 @@ impl Mailbox<'_> {
         }
         let disk = &self.mailboxes.disk;
         redo::keep(disk, &self.place, &self.index_header, &prepared.writes)?;
+        for (root, amounts) in &committed.charged {
+            charge(root, *amounts)?;
+        }
         links.keep();
         self.write_records(&prepared.writes)?;
         self.index.write_at(0, &prepared.after.encode())?;

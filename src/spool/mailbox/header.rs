@@ -380,4 +380,16 @@ mod tests {
         assert_eq!(flags.names_of(set).collect::<Vec<_>>(), ["a", "c"]);
         assert_eq!(flags.crcs()[2], flag_crc("c"));
     }
+
+    proptest::proptest! {
+        /// Whatever a file holds, it is an error or a header that can be written again.
+        #[test]
+        fn any_content_is_safe(content in "(%\\(T e N [a-z.]{1,9} I [a-z]{1,3} )?[ -~\t\n]{0,90}") {
+            if let Ok(header) = MailboxHeader::decode(&file(&content))
+                && let Ok(bytes) = header.encode()
+            {
+                proptest::prop_assert_eq!(MailboxHeader::decode(&bytes).unwrap(), header);
+            }
+        }
+    }
 }

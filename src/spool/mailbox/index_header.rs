@@ -421,4 +421,20 @@ mod tests {
         assert_eq!(read.exists, 7);
         assert_eq!(read.deleted_modseq, ModSeq(30));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_octets_are_safe(mut octets in proptest::collection::vec(0u8..=255, 0..200)) {
+            if let Some(version) = octets.get_mut(MINOR_VERSION..MINOR_VERSION + 4) {
+                version.copy_from_slice(&[0, 0, 0, version[3] % 24]);
+            }
+            let _ = IndexHeader::decode(&octets);
+            for length in [96, 128, 160] {
+                if let Some(header) = octets.get_mut(..length) {
+                    seal(header);
+                    let _ = IndexHeader::decode(header);
+                }
+            }
+        }
+    }
 }

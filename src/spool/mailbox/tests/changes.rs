@@ -313,3 +313,29 @@ fn records_are_found_by_uid() {
     let uids: Vec<u32> = after.map(|stored| stored.unwrap().record.uid.0).collect();
     assert_eq!(uids, [3993, 3996, 3999]);
 }
+
+#[test]
+fn a_commit_that_fails_leaves_index_and_messages_as_they_were() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::new(dir.path());
+    let user = store.user();
+    let mailbox = store.create(&user);
+    let mut staging = store.staging();
+    let guid = stage(&mut staging, &store.place.partition, &message());
+    let before = store.index_file();
+    let mut changes = mailbox.prepare().unwrap();
+    let source = Source::Staged(staging.get(&store.place.partition, &guid).unwrap());
+    let live = state(2, 100);
+    changes.append(Uid(1), &guid, &live, source, &[]).unwrap();
+    let root = QuotaRoot::of_mailbox(&store.place.name);
+    changes.set_quota_root(Some(root));
+    let prepared = changes.finish().unwrap();
+    let refuse = |_: &QuotaRoot, _| Err(SpoolError::corrupt(dir.path(), 0, "no quota"));
+    let error = mailbox
+        .commit(prepared, Some(&staging), refuse)
+        .unwrap_err();
+    assert!(error.to_string().starts_with("mailbox user.tv: "));
+    assert_eq!(store.index_file(), before);
+    assert!(!store.place.paths.message(Uid(1)).exists());
+    assert_sound(&store.write(&user));
+}
