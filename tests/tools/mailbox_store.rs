@@ -1,5 +1,7 @@
 //! The store of a stock instance through our own modules.
 
+#![allow(clippy::unwrap_used)]
+
 use std::time::Duration;
 
 use cyrus_sync::config::{Config, Environment};
