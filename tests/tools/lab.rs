@@ -1,5 +1,7 @@
 //! A stock Cyrus instance for one test, removed when dropped.
 
+#![allow(dead_code)] // Each test uses some of it.
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -19,23 +21,27 @@ pub struct Lab {
 impl Lab {
     /// Makes and starts an instance on ports from `port`; `None` where Cyrus is not installed.
     pub fn start(port: u16) -> Option<Lab> {
+        Lab::start_with(port, &["--no-sync-log"])
+    }
+
+    /// The same with further arguments for `cyrus-instance create`.
+    pub fn start_with(port: u16, arguments: &[&str]) -> Option<Lab> {
         let installed = |place| Path::new(place).join("reconstruct").exists();
         if !PLACES.into_iter().any(installed) {
             println!("skipped: there is no reconstruct in any of {PLACES:?}");
             return None;
         }
         let directory = tempfile::Builder::new()
-            .prefix("cache-exactness.")
+            .prefix("cyrus-sync-test.")
             .tempdir()
             .expect("temporary directory");
         // The instance's own user must reach what is below.
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(directory.path(), mode).expect("set permissions");
         let lab = Lab { directory, port };
-        lab.instance(
-            "create",
-            &["--port-base", &port.to_string(), "--no-sync-log"],
-        );
+        let port_base = port.to_string();
+        let arguments = [&["--port-base", &port_base], arguments].concat();
+        lab.instance("create", &arguments);
         lab.instance("start", &[]);
         Some(lab)
     }
@@ -53,6 +59,20 @@ impl Lab {
     /// `host:port` of IMAP.
     pub fn imap(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The port of another service of the instance, counted from that of IMAP.
+    pub fn endpoint(&self, offset: u16) -> String {
+        format!("127.0.0.1:{}", self.port + offset)
+    }
+
+    /// Gives everything in the instance to the user that its programs run as.
+    pub fn hand_over(&self) {
+        if nix::unistd::geteuid().is_root() {
+            run(Command::new("chown")
+                .args(["-R", "cyrus:mail"])
+                .arg(self.root()));
+        }
     }
 
     /// Runs a command of `cyrus-instance` and returns what it printed.
