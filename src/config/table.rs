@@ -339,7 +339,7 @@ settings! {
         Kind::Duration('s'), Some("1m");
     /// Failed logins after which a connection is closed.
     MaxLoginFailures: "cyrus_sync_max_login_failures", "limits.login_failures",
-        Kind::Number, Some("3");
+        Kind::Number, Some("10");
     /// Messages that one connection may keep in staging.
     MaxStaged: "cyrus_sync_max_staged", "limits.staged_messages", Kind::Number, Some("1048576");
 }

@@ -129,8 +129,7 @@ impl Value {
     pub fn as_list(&self) -> Result<&[Value], FieldProblem> {
         match self {
             Value::List(items) => Ok(items),
-            Value::Text(_) | Value::Flag(_) => Ok(&[]),
-            Value::Nil => Err(FieldProblem::Nil),
+            Value::Text(_) | Value::Flag(_) | Value::Nil => Ok(&[]),
             Value::KvList(_) | Value::File(_) => Err(FieldProblem::NotList),
         }
     }

@@ -229,8 +229,10 @@ pub fn annotations(
         None => engine.store.annotations()?.all(Scope::Server)?,
         Some(name) => {
             let entry = engine.list.find(name)?.filter(MailboxEntry::is_real);
-            let entry = entry.ok_or(Failure::Refused(Refusal::MailboxNonexistent))?;
-            engine.store.mailbox_annotations(&entry)?
+            match entry {
+                Some(entry) => engine.store.mailbox_annotations(&entry)?,
+                None => Vec::new(),
+            }
         }
     };
     for annotation in annotations {

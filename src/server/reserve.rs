@@ -10,6 +10,7 @@ use crate::mail::{Guid, Partition};
 use crate::protocol::command::{Answer, FileSink, Reserve};
 use crate::protocol::reply::Refusal;
 use crate::service::watchdog::Heartbeat;
+use crate::spool::SpoolError;
 use crate::spool::disk::LockKind;
 use crate::spool::mailboxes::MailboxEntry;
 use crate::spool::staging::{StagedWriter, Staging};
@@ -111,7 +112,13 @@ impl FileSink for StagingSink<'_> {
     fn begin(&mut self, file: &FileHeader) -> Result<(), Failure> {
         let partition = Partition::parse(&file.partition)
             .map_err(|error| Failure::explained(Refusal::Unknown, error.to_string()))?;
-        self.open = self.staging.begin(&partition, &file.guid)?;
+        self.open = self
+            .staging
+            .begin(&partition, &file.guid)
+            .map_err(|error| match error {
+                SpoolError::Partition(_) => Failure::explained(Refusal::Unknown, error.to_string()),
+                other => other.into(),
+            })?;
         debug!(guid = %file.guid, octets = file.size, "message arrives");
         Ok(())
     }

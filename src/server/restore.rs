@@ -94,7 +94,10 @@ fn restore_new(
         partition: Some(partition.ok_or(Failure::Refused(Refusal::BadParameters))?),
         server: None,
         uid_validity,
-        created_modseq: request.created_modseq,
+        created_modseq: match request.created_modseq {
+            ModSeq(0) => highest_modseq,
+            given => given.min(highest_modseq),
+        },
         folder_modseq: request.folder_modseq.max(highest_modseq),
         mtime: UnixTime::now(),
         acl: Some(acl),
@@ -142,7 +145,6 @@ fn append_all(
             (uid, kept, header.highest_modseq),
         )?;
     }
-    header.last_append_date = UnixTime::now();
     changes.set_header(&header);
     let annotations = merged(store.mailbox_annotations(entry)?, &request.annotations);
     let octets = |annotations: &[Annotation]| -> u64 {

@@ -139,9 +139,10 @@ impl<'s, S: FileSink> LineDecoder<'s, S> {
             Event::KvListStart => Records::Open(Box::new(RecordDecoder::failed(no_records(
                 FieldProblem::NotList,
             )))),
-            Event::Nil => Records::Done(Err(no_records(FieldProblem::Nil))),
             // A string where a list is expected is an empty list (wire-protocol §8).
-            Event::Text(_) | Event::Flag(_) => Records::Done(Ok(RecordList::default())),
+            Event::Nil | Event::Text(_) | Event::Flag(_) => {
+                Records::Done(Ok(RecordList::default()))
+            }
             _ => Records::Done(Err(no_records(FieldProblem::NotList))),
         };
     }

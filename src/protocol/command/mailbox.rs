@@ -155,6 +155,12 @@ pub(super) enum Role {
     Answer,
 }
 
+/// The name of a mailbox that may be about to be created.
+fn name(fields: Fields<'_>) -> Result<MailboxName, DecodeError> {
+    let text = fields.text("MBOXNAME")?;
+    MailboxName::parse(text).map_err(|_| DecodeError::BadNewName(text.to_owned()))
+}
+
 impl MailboxItem {
     /// Reads an item from its pairs, as a client reads an answer or its cache.
     ///
@@ -169,7 +175,7 @@ impl MailboxItem {
         Ok(MailboxItem {
             jmap_id: text(fields, "JMAPID")?,
             unique_id: fields.parsed("UNIQUEID", "unique id", UniqueId::parse)?,
-            name: fields.parsed("MBOXNAME", "mailbox name", MailboxName::parse)?,
+            name: name(fields)?,
             mailbox_type: mailbox_type(fields)?,
             crc: SyncCrc {
                 basic: fields.optional_number32("SYNC_CRC")?.unwrap_or(0),
@@ -324,7 +330,7 @@ impl MailboxArgument {
     ) -> Result<MailboxArgument, DecodeError> {
         let folder = FolderItem {
             unique_id: fields.parsed("UNIQUEID", "unique id", UniqueId::parse)?,
-            name: fields.parsed("MBOXNAME", "mailbox name", MailboxName::parse)?,
+            name: name(fields)?,
             highest_modseq: ModSeq(fields.number("HIGHESTMODSEQ")?),
             mailbox_type: mailbox_type(fields)?,
             created_modseq: modseq(fields, "CREATEDMODSEQ")?,
@@ -375,7 +381,7 @@ impl RestoreMailbox {
     ) -> Result<RestoreMailbox, DecodeError> {
         let options = fields.optional_text("OPTIONS")?.unwrap_or_default();
         Ok(RestoreMailbox {
-            name: fields.parsed("MBOXNAME", "mailbox name", MailboxName::parse)?,
+            name: name(fields)?,
             unique_id: parsed(fields, "UNIQUEID", "unique id", UniqueId::parse)?,
             mailbox_type: mailbox_type(fields)?,
             highest_modseq: fields.optional_number("HIGHESTMODSEQ")?.map(ModSeq),

@@ -22,15 +22,32 @@ use crate::spool::synclog::LogItem;
 /// All rights, as the owner of a new mailbox gets them.
 pub const OWNER_RIGHTS: &str = "lrswipkxtecdan";
 
-/// Checks that a mailbox of this name may be created (databases §7.2). Deleted names are taken
-/// as they are.
-pub fn check_creatable(engine: &Engine, name: &MailboxName) -> Result<(), Failure> {
-    let namespace = engine.store.namespace();
+/// Checks that a mailbox of this name may be created (databases §7.2), and is not a user's while
+/// the user has no INBOX. Deleted names are taken as they are.
+pub fn check_creatable(engine: &mut Engine, name: &MailboxName) -> Result<(), Failure> {
+    let store = Arc::clone(&engine.store);
+    let namespace = store.namespace();
     if namespace.is_deleted(name) {
         return Ok(());
     }
     name.is_creatable(namespace.virtual_domains)
-        .map_err(|error| Failure::explained(Refusal::Unknown, error.to_string()))
+        .map_err(|error| Failure::explained(Refusal::Unknown, error.to_string()))?;
+    let Some(inbox) = namespace
+        .owner_of(name)
+        .map(|owner| namespace.inbox_of(&owner))
+    else {
+        return Ok(());
+    };
+    if *name == inbox
+        || engine
+            .list
+            .find(&inbox)?
+            .is_some_and(|entry| !entry.is_tombstone())
+    {
+        return Ok(());
+    }
+    let reason = format!("{name} cannot be made before {inbox}");
+    Err(Failure::explained(Refusal::Unknown, reason))
 }
 
 /// The type of a new mailbox with the layout it gets: that of the owner's INBOX, else what the

@@ -427,6 +427,11 @@ fn append(
 ) -> Result<(), Failure> {
     let staged = engine.staging.get(&mailbox.place().partition, &record.guid);
     let sound = staged.filter(|staged| staged.guid() == record.guid);
+    if sound.is_some_and(|staged| staged.size() == 0) {
+        let name = &update.item.name;
+        let reason = format!("{name}: UID {}: a message must have content", record.uid);
+        return Err(Failure::explained(Refusal::SyncChecksum, reason));
+    }
     let source = match sound {
         Some(staged) => Source::Staged(staged),
         None if record.expunged => Source::NoFile { size: record.size },

@@ -46,7 +46,8 @@ pub fn set(engine: &mut Engine, request: &Quota) -> Result<(), Failure> {
     Ok(engine.store.log(&[LogItem::Quota(root)])?)
 }
 
-/// Removes a root; its mailboxes belong to none then. On disk before the answer.
+/// Removes a root; its mailboxes then belong to the closest root above. On disk before the
+/// answer.
 pub fn remove(engine: &mut Engine, name: &MailboxName) -> Result<(), Failure> {
     let root = settable_root(name)?;
     let mut quotas = engine.store.quotas()?;
@@ -54,8 +55,12 @@ pub fn remove(engine: &mut Engine, name: &MailboxName) -> Result<(), Failure> {
         return Ok(());
     }
     let lock = engine.store.locks.quota_change()?;
+    let above = match name.parent() {
+        Some(parent) => quotas.find_root(&parent)?,
+        None => None,
+    };
     move_mailboxes(engine, &lock, name, |current| {
-        (current == Some(&root)).then_some(None)
+        (current == Some(&root)).then(|| above.clone())
     })?;
     quotas.delete(&lock, &root)?;
     Ok(engine.store.log(&[LogItem::Quota(root)])?)

@@ -53,6 +53,7 @@ pub fn unuser(engine: &mut Engine, user: &UserId) -> Result<(), Failure> {
     let inbox_name = namespace.inbox_of(user);
     let lock = store.locks.user(user, LockKind::Exclusive)?;
     let inbox = engine.list.find(&inbox_name)?;
+    remove_subscriptions(engine, user)?;
     let entries = engine.list.of_user(user, Deleted::Skip)?;
     for entry in entries.iter().rev().filter(|entry| entry.is_real()) {
         remove(engine, &lock, entry)?;
@@ -67,6 +68,21 @@ pub fn unuser(engine: &mut Engine, user: &UserId) -> Result<(), Failure> {
         store.remove_user_files(home)?;
     }
     store.log(&[LogItem::Unuser(user.clone())])?;
+    Ok(())
+}
+
+/// Removes the subscriptions one by one: the file stays if the INBOX was renamed away.
+fn remove_subscriptions(engine: &mut Engine, user: &UserId) -> Result<(), Failure> {
+    let names = engine.store.subscriptions(&mut engine.list, user)?;
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut subscriptions = engine
+        .store
+        .subscriptions_for_change(&mut engine.list, user)?;
+    for name in names {
+        subscriptions.remove(&name)?;
+    }
     Ok(())
 }
 
