@@ -139,10 +139,9 @@ impl<'s, S: FileSink> LineDecoder<'s, S> {
             Event::KvListStart => Records::Open(Box::new(RecordDecoder::failed(no_records(
                 FieldProblem::NotList,
             )))),
+            Event::Nil => Records::Done(Err(no_records(FieldProblem::Nil))),
             // A string where a list is expected is an empty list (wire-protocol §8).
-            Event::Nil | Event::Text(_) | Event::Flag(_) => {
-                Records::Done(Ok(RecordList::default()))
-            }
+            Event::Text(_) | Event::Flag(_) => Records::Done(Ok(RecordList::default())),
             _ => Records::Done(Err(no_records(FieldProblem::NotList))),
         };
     }
