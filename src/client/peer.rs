@@ -457,3 +457,6 @@ fn trace(direction: char, octets: &[u8]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
