@@ -45,6 +45,8 @@ pub struct Style {
     pub everything: bool,
     /// Most messages of one update; 0 = no bound.
     pub batch_size: u32,
+    /// Change nothing here either.
+    pub dry_run: bool,
 }
 
 /// What there is to send of a mailbox.
@@ -241,7 +243,7 @@ impl Local {
             if style.is_delta && lost_history(deleted_modseq, remote.highest_modseq) {
                 return Ok(Preparation::LostHistory);
             }
-            if ahead != TakeOver::default() {
+            if ahead != TakeOver::default() && !style.dry_run {
                 entry = self.take_over(entry, ahead)?;
             }
         }

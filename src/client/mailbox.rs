@@ -76,6 +76,10 @@ impl Session {
         match sent {
             Ok(Sent::Nothing) => {}
             Ok(Sent::UnderWay(in_flight)) => pipeline.0.push_back(*in_flight),
+            Ok(Sent::LostHistory) if self.shared.settings.dry_run => {
+                let action = format!("FULLMAILBOX {}", folder.name);
+                self.reporter().action(&action);
+            }
             Ok(Sent::LostHistory) => {
                 self.settle(pipeline, look_in, failed).await?;
                 let first = Some(Outcome::LostHistory);
@@ -236,6 +240,7 @@ impl Session {
             recalculate: !is_delta,
             everything,
             batch_size: self.shared.settings.batch_size,
+            dry_run: self.shared.settings.dry_run,
         }
     }
 

@@ -48,6 +48,8 @@ pub struct Rolling {
     locked_until: Vec<(LogItem, Duration)>,
     /// Octets put back into the log since it was last taken.
     written_back: u64,
+    /// When the first of what was put back is due.
+    wake_at: Option<Duration>,
     start: Instant,
 }
 
@@ -74,6 +76,7 @@ impl Rolling {
             quarantine: Quarantine::new(FIRST_RETRY, LAST_RETRY),
             locked_until: Vec::new(),
             written_back: 0,
+            wake_at: None,
             start: Instant::now(),
             shared,
         }
@@ -109,6 +112,7 @@ impl Rolling {
             }
             let run_start = Instant::now();
             self.written_back = 0;
+            self.wake_at = None;
             let work = WorkFile::take(&self.shared.store.disk, &self.log, &self.work_file)
                 .map_err(SyncError::from)?;
             if let Some(work) = work {
@@ -142,7 +146,7 @@ impl Rolling {
                 return Ok(());
             }
             let now = self.start.elapsed();
-            let due = self.next_due().map(|due| due.saturating_sub(now));
+            let due = self.wake_at.map(|due| due.saturating_sub(now));
             if due == Some(Duration::ZERO) {
                 return Ok(());
             }
@@ -161,11 +165,6 @@ impl Rolling {
                 slept = self.shared.stop.sleep(pause) => slept?,
             }
         }
-    }
-
-    fn next_due(&self) -> Option<Duration> {
-        let locked = self.locked_until.iter().map(|(_, due)| *due);
-        locked.chain(self.quarantine.next_due()).min()
     }
 
     fn is_shut_down_quietly(&self) -> bool {
@@ -251,7 +250,7 @@ impl Rolling {
                 Ok(()) => {
                     self.succeeded(&task);
                     if task.is_followed_by_restart() {
-                        session.forget_staged().await?;
+                        session.forget_staged().await;
                     }
                     continue;
                 }
@@ -273,7 +272,7 @@ impl Rolling {
                     for item in task.log_items() {
                         self.locked_until.push((item, due));
                     }
-                    self.write_back(&task.log_items())?;
+                    self.write_back(&task.log_items(), due)?;
                 }
                 Reaction::SetAside => {
                     let now = self.start.elapsed();
@@ -287,7 +286,7 @@ impl Rolling {
                         delay.as_secs()
                     );
                     self.tell("Set aside", &task, None, &error);
-                    self.write_back(&task.log_items())?;
+                    self.write_back(&task.log_items(), now + delay)?;
                 }
                 Reaction::Ignore => tracing::warn!("{}: {error}", describe(&task)),
                 Reaction::Stop => {
@@ -354,7 +353,11 @@ impl Rolling {
             }
             _ => None,
         };
-        self.write_back(&held)?;
+        for item in held {
+            let locked = self.locked_until.iter().find(|(other, _)| *other == item);
+            let due = locked.map(|(_, due)| *due).or(self.quarantine.due(&item));
+            self.write_back(&[item], due.unwrap_or(now))?;
+        }
         Ok(rest)
     }
 
@@ -365,7 +368,8 @@ impl Rolling {
     }
 
     /// Puts entries back into the log: whoever processes it next finds them there.
-    fn write_back(&mut self, items: &[LogItem]) -> Result<(), SyncError> {
+    fn write_back(&mut self, items: &[LogItem], due: Duration) -> Result<(), SyncError> {
+        self.wake_at = Some(self.wake_at.map_or(due, |earlier| earlier.min(due)));
         let mut lines = Vec::new();
         items.iter().for_each(|item| item.write(&mut lines));
         self.written_back += lines.len() as u64;

@@ -83,7 +83,7 @@ pub fn run(options: &Options, stop: &Stop) -> Result<(), RunError> {
     let address = options.server.clone().or_else(|| channel.host.clone());
     let demands = Demands {
         compression: options.require_compression,
-        force: options.no_copy_back,
+        force: options.no_copy_back && !options.dry_run,
         trace: options.verbose > 1,
     };
     let connector = Connector::new(&config, &channel, address.ok_or(RunError::NoHost)?, demands);

@@ -270,7 +270,7 @@ async fn work_on(
                 shared.reporter.notice(&format!("{text} {error}"));
             }
         }
-        session.forget_staged().await?;
+        session.forget_staged().await;
     }
     // The work is done; that the farewell is not answered changes nothing.
     if let Err(error) = session.peer.exit().await {

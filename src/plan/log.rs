@@ -377,9 +377,9 @@ impl<K: Hash + Eq + Clone> Quarantine<K> {
             .is_some_and(|entry| entry.due > now)
     }
 
-    /// When the first of those who wait is due.
-    pub fn next_due(&self) -> Option<Duration> {
-        self.entries.values().map(|entry| entry.due).min()
+    /// When the subject is tried again, if it is set aside.
+    pub fn due(&self, subject: &K) -> Option<Duration> {
+        self.entries.get(subject).map(|entry| entry.due)
     }
 
     /// Who is set aside, and how often each has failed.

@@ -233,9 +233,9 @@ fn the_quarantine_doubles_its_delay_and_forgets_after_success() {
     assert!(quarantine.holds(&"a", seconds(159)));
     assert!(!quarantine.holds(&"a", seconds(160)));
     assert!(!quarantine.holds(&"b", seconds(0)));
-    assert_eq!(quarantine.next_due(), Some(seconds(160)));
+    assert_eq!(quarantine.due(&"a"), Some(seconds(160)));
     assert_eq!(quarantine.subjects().collect::<Vec<_>>(), [(&"a", 40)]);
     quarantine.succeeded(&"a");
-    assert_eq!(quarantine.next_due(), None);
+    assert_eq!(quarantine.due(&"a"), None);
     assert_eq!(quarantine.failed(&"a", seconds(0)).as_secs(), 10);
 }
