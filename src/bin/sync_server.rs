@@ -94,7 +94,8 @@ async fn serve(arguments: &Arguments, store: Store) -> Result<(), Stop> {
     let settings = ServerSettings {
         external_strength: arguments.external_strength,
     };
-    let server = Server::new(store, settings, shutdown.clone(), watchdog.clone());
+    let server = Server::new(store, settings, shutdown.clone(), watchdog.clone())
+        .map_err(stop(exit::CONFIG))?;
     let signals = tokio::spawn(shutdown.on_signals());
     let pings = tokio::spawn(async move { watchdog.run().await });
     info!("ready on {} listening sockets", listeners.len());

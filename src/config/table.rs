@@ -251,8 +251,8 @@ settings! {
     TlsClientCert: "tls_client_cert", "tls.client_cert", Kind::Path, None;
     /// Private key of that certificate.
     TlsClientKey: "tls_client_key", "tls.client_key", Kind::Path, None;
-    /// Enabled protocol versions; those before TLS 1.2 are never spoken.
-    TlsVersions: "tls_versions", "tls.versions", Kind::List, Some("tls1_0 tls1_1 tls1_2 tls1_3");
+    /// Enabled protocol versions: TLS 1.3, and TLS 1.2 if it is named; older ones are never spoken.
+    TlsVersions: "tls_versions", "tls.versions", Kind::List, Some("tls1_3");
     /// STARTTLS is offered once certificate and key are set.
     AllowStartTls: "allowstarttls", "tls.starttls", Kind::Switch, Some("yes");
     /// Nobody logs in before TLS.

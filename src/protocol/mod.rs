@@ -8,3 +8,4 @@ pub mod greeting;
 pub mod reply;
 pub mod sasl;
 pub mod stream;
+pub mod tls;

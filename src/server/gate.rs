@@ -58,8 +58,9 @@ fn verdict_on<T>(checked: Result<T, AuthError>, refused: T) -> Result<T, Failure
     }
 }
 
-/// Runs one AUTHENTICATE and answers it, a refusal only after `failedloginpause`. `None` if the
-/// client is not let in; it may try again.
+/// Runs one AUTHENTICATE and answers it, a refusal only after `failedloginpause`. `certificate` is
+/// the name in the client's verified certificate. `None` if the client is not let in; it may try
+/// again.
 ///
 /// # Errors
 /// If the connection is lost.
@@ -67,6 +68,7 @@ pub async fn authenticate(
     connection: &mut ServerConnection,
     authenticator: &Arc<Authenticator>,
     offer: &Offer,
+    certificate: Option<&str>,
     (mechanism, initial): (&str, Option<Response>),
     peer: &str,
 ) -> Result<Option<Identity>, StreamError> {
@@ -81,7 +83,7 @@ pub async fn authenticate(
         });
     let verdict = match allowed {
         Ok(mechanism) => {
-            let exchange = Exchange::begin(mechanism, None);
+            let exchange = Exchange::begin(mechanism, certificate.map(str::to_owned));
             connection
                 .authenticate(exchange, initial, &Credentials(authenticator))
                 .await?

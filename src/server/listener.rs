@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use super::session::{self, SessionContext};
 use crate::auth::Authenticator;
+use crate::protocol::tls::{TlsAcceptor, TlsError};
 use crate::service::listen::{Accepted, Listener};
 use crate::service::notify;
 use crate::service::shutdown::Shutdown;
@@ -38,25 +39,30 @@ pub struct Server {
 
 impl Server {
     /// A server over `store`.
+    ///
+    /// # Errors
+    /// If TLS is configured and a file it needs cannot be used.
     pub fn new(
         store: Store,
         settings: ServerSettings,
         shutdown: Shutdown,
         watchdog: Watchdog,
-    ) -> Server {
+    ) -> Result<Server, TlsError> {
+        let tls = TlsAcceptor::load(&store.config.tls)?;
         let limit = usize::try_from(store.config.limits.connections).unwrap_or(usize::MAX);
         let authenticator = Arc::new(Authenticator::new(&store.config));
-        Server {
+        Ok(Server {
             context: Arc::new(SessionContext {
                 store: Arc::new(store),
                 authenticator,
                 settings,
+                tls,
                 shutdown,
                 watchdog,
                 sessions: AtomicUsize::new(0),
             }),
             connections: Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))),
-        }
+        })
     }
 
     /// Serves clients of all `listeners` until shutdown is requested and the sessions have

@@ -10,6 +10,7 @@ mod failure;
 mod gate;
 mod get;
 mod listener;
+mod login;
 mod output;
 mod reserve;
 mod restore;

@@ -10,25 +10,25 @@ use tracing::{debug, error, info, warn};
 
 use super::engine::Engine;
 use super::failure::Failure;
-use super::gate;
 use super::listener::ServerSettings;
+use super::login::Login;
 use super::output::Output;
 use super::reserve::StagingSink;
 use crate::auth::Authenticator;
 use crate::config::Config;
-use crate::protocol::command::NoFiles;
 use crate::protocol::connection::{Access, Command, ReadError, ServerConnection};
 use crate::protocol::greeting::Capabilities;
 use crate::protocol::reply::Status;
 use crate::protocol::sasl::{Mechanism, Offer};
 use crate::protocol::stream::{Stream, StreamError};
+use crate::protocol::tls::TlsAcceptor;
 use crate::service::listen::Accepted;
 use crate::service::shutdown::Shutdown;
 use crate::service::watchdog::{Heartbeat, Watchdog};
 use crate::spool::store::Store;
 
 /// How hard answers are compressed: little, since most of what travels comes from the client.
-const COMPRESSION: Level = Level::Fastest;
+pub(super) const COMPRESSION: Level = Level::Fastest;
 
 /// What all sessions of a server share.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub struct SessionContext {
     pub(super) store: Arc<Store>,
     pub(super) authenticator: Arc<Authenticator>,
     pub(super) settings: ServerSettings,
+    /// Present if STARTTLS is offered.
+    pub(super) tls: Option<TlsAcceptor>,
     pub(super) shutdown: Shutdown,
     pub(super) watchdog: Watchdog,
     /// Sessions of authenticated clients.
@@ -43,11 +45,12 @@ pub struct SessionContext {
 }
 
 impl SessionContext {
-    fn config(&self) -> &Config {
+    pub(super) fn config(&self) -> &Config {
         &self.store.config
     }
 
-    fn offer(&self) -> Offer {
+    /// The login mechanisms without TLS.
+    pub(super) fn offer(&self) -> Offer {
         let sasl = &self.config().sasl;
         let known = |names: &[String]| names.iter().filter_map(|name| name.parse().ok()).collect();
         Offer {
@@ -93,14 +96,16 @@ async fn converse(
 ) -> Result<(), StreamError> {
     let limits = context.config().limits.syntax.clone();
     let mut connection = ServerConnection::new(stream, limits);
-    let access = if trusted {
+    let admitted = if trusted {
         let banner = Capabilities::default();
         send_banner(context, &mut connection, &banner).await?;
-        Some(Access::Administrator)
+        Some((connection, Access::Administrator))
     } else {
-        log_in(context, &mut connection, peer).await?
+        Login::new(context, connection, peer).run().await?
     };
-    let Some(access) = access else { return Ok(()) };
+    let Some((mut connection, access)) = admitted else {
+        return Ok(());
+    };
     connection
         .stream()
         .set_timeout(context.config().replication.timeout);
@@ -119,7 +124,7 @@ async fn converse(
     }
 }
 
-async fn send_banner(
+pub(super) async fn send_banner(
     context: &SessionContext,
     connection: &mut ServerConnection,
     capabilities: &Capabilities,
@@ -132,75 +137,6 @@ async fn send_banner(
             concat!("cyrus-sync ", env!("CARGO_PKG_VERSION")),
         )
         .await
-}
-
-/// Talks to a client until it has logged in; `None` if it leaves before.
-async fn log_in(
-    context: &SessionContext,
-    connection: &mut ServerConnection,
-    peer: &str,
-) -> Result<Option<Access>, StreamError> {
-    let offer = context.offer();
-    let banner = Capabilities {
-        mechanisms: offer.offered().iter().map(ToString::to_string).collect(),
-        starttls: false,
-        deflate: true,
-        sieve_mailbox: true,
-        replication_archive: false,
-    };
-    send_banner(context, connection, &banner).await?;
-    let mut failures = 0;
-    loop {
-        tokio::select! {
-            waited = connection.wait_for_command() => waited?,
-            () = context.shutdown.requested() => {
-                connection.send_status(&Status::ShuttingDown).await?;
-                return Ok(None);
-            }
-        }
-        let command = match connection
-            .read_command(Access::Anonymous, &mut NoFiles)
-            .await
-        {
-            Ok(command) => command,
-            Err(ReadError::Stream(error)) => return Err(error),
-            Err(ReadError::Sink(never)) => match never {},
-        };
-        let status = match command {
-            Command::Authenticate { mechanism, initial } => {
-                let request = (mechanism.as_str(), initial);
-                let authenticator = &context.authenticator;
-                let identity =
-                    gate::authenticate(connection, authenticator, &offer, request, peer).await?;
-                if let Some(identity) = identity {
-                    return Ok(Some(match identity.is_admin {
-                        true => Access::Administrator,
-                        false => Access::Unprivileged,
-                    }));
-                }
-                failures += 1;
-                if failures >= context.config().limits.login_failures {
-                    warn!(sync_peer = peer, "{peer} failed to log in {failures} times");
-                    return Ok(None);
-                }
-                continue;
-            }
-            Command::Compress(algorithm) => {
-                connection.compress(&algorithm, COMPRESSION).await?;
-                continue;
-            }
-            Command::Exit => {
-                connection.send_status(&Status::Finished).await?;
-                return Ok(None);
-            }
-            Command::Noop => Status::Noop,
-            Command::Restart => Status::Restarting,
-            Command::StartTls => Status::Unrecognized,
-            Command::Request(_) | Command::Undecodable { .. } => Status::AuthenticateFirst,
-            Command::Rejected { status, .. } => status,
-        };
-        connection.send_status(&status).await?;
-    }
 }
 
 /// The session of an authenticated client, on its own thread.
@@ -332,7 +268,7 @@ impl Session {
                 self.runtime.block_on(compressed)?;
                 return Ok(Next::Continue);
             }
-            Command::StartTls => Status::Unrecognized,
+            Command::StartTls => Status::TlsAfterAuthentication,
             Command::Authenticate { .. } => Status::AlreadyAuthenticated,
         }))
     }

@@ -1,0 +1,74 @@
+//! TLS for both ends of a connection (wire-protocol §4, configuration §2.5, §5.3, §6.5).
+//!
+//! A server asks for certificates of clients if it knows authorities for them. A client checks
+//! chain, dates and name of the server, against the system's authorities unless the configuration
+//! names others (`tls_server_ca_file`, `tls_server_ca_dir`).
+
+mod files;
+mod name;
+mod provider;
+mod server;
+
+pub use server::{Secured, TlsAcceptor};
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why TLS cannot be set up. Another attempt helps only after a change of the configuration or of
+/// the files.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// A file cannot be read as PEM.
+    #[error("cannot read {what} from {}: {reason}", path.display())]
+    File {
+        /// What it should hold.
+        what: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// A file does not hold what it should.
+    #[error("{} holds no {what}", path.display())]
+    Missing {
+        /// What it should hold.
+        what: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+    },
+    /// Certificate and key cannot be used, together or at all.
+    #[error("cannot use the certificate {} with the key {}: {reason}", certificate.display(), key.display())]
+    Pair {
+        /// File of the certificate.
+        certificate: PathBuf,
+        /// File of the key.
+        key: PathBuf,
+        /// Why not.
+        reason: rustls::Error,
+    },
+    /// A revocation list or an authority cannot be used.
+    #[error("cannot check certificates of clients: {0}")]
+    ClientCertificates(String),
+    /// Certificates of clients are required, but nobody vouches for them.
+    #[error(
+        "tls_client_certs is \"require\", but neither tls_client_ca_file nor tls_client_ca_dir is set"
+    )]
+    NoClientAuthority,
+    /// TLS itself cannot be set up.
+    #[error("cannot set up TLS: {0}")]
+    Setup(#[from] rustls::Error),
+}
+
+/// Why a handshake failed. The connection is of no more use.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The peer did not complete it in time.
+    #[error("the TLS handshake was not complete after {} s", .0.as_secs())]
+    TimedOut(Duration),
+    /// The connection broke, or the peer or we refused: the text says why.
+    #[error("the TLS handshake failed: {0}")]
+    Failed(io::Error),
+}
