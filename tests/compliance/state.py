@@ -133,11 +133,13 @@ def mailboxes_db(instance, users, extra=()):
         name = key[1:] if key[:1] == "N" else re.sub(r'^"|"$', "", (re.search(r'\bN ("[^"]*"|\S+)', value) or [""] * 2)[1])
         racl = key.startswith("$RACL")
         if (racl and any("user." + u in key or "%s." % u in key for u in users)) or of_user(name, users) or name in extra:
-            lines.append((key[:1] != "N", name, "%s %s  %s" % (key[:1], key[1:], value)))
+            # Ids are random, so they must not decide the order of equal names.
+            order = re.sub(r"\bI \S+", "", value)
+            lines.append((key[:1] != "N", name, order, "%s %s  %s" % (key[:1], key[1:], value)))
             found = re.search(r"\bI (\S+?)[ )]", value)
             if key[:1] == "N" and found:
                 ids[name] = found.group(1)
-    return [line for _, _, line in sorted(lines)], ids
+    return [line for _, _, _, line in sorted(lines)], ids
 
 
 def directory(instance, uniqueid):
