@@ -30,7 +30,7 @@ def table(user):
     # syntax of values, for a command that takes any
     for value in (")", "%", "%x", "%)", "%{", "%{}", "{", "{}", "{x}", "{-1+}", "{+}", "(a))", "%(a)", "%(a b c)", "%(a b)x", "a b", '"a',
                   '"a"b"', "(%)", "(a %x)", "{3+}x", "%{default}", "%{default " + GUID + "}", "%{default " + GUID + " x}",
-                  "%{default " + GUID + " -1}", "%{ " + GUID + " 1}", "%(a %(b c)", "((((a)))"):
+                  "%{default " + GUID + " -1}", "%{ " + GUID + " 1}\r\nx", "%(a %(b c)", "((((a)))"):
         if value in ("%(a %(b c)", "((((a)))"):
             # these go on in the next line
             rows.append((b"GET MAILBOXES " + value.encode() + b"\r\n)) \"", REFUSED + ("OK",)))
