@@ -30,6 +30,7 @@ pub fn mailbox(engine: &mut Engine, request: &RestoreMailbox) -> Result<(), Fail
     if request.mailbox_type.kind == MailboxKind::Sieve && !engine.sieve_mailbox {
         return Ok(());
     }
+    folder::check_supported(&request.name, request.mailbox_type.kind)?;
     let store = Arc::clone(&engine.store);
     let lock = store.locks.owner_of(&request.name, LockKind::Exclusive)?;
     let entry = engine

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tracing::info;
 
 use crate::mail::{
-    Acl, AclEntry, MailboxName, MailboxOptions, MailboxType, ModSeq, TypeFlags, UidValidity,
-    UniqueId, UnixTime,
+    Acl, AclEntry, MailboxKind, MailboxName, MailboxOptions, MailboxType, ModSeq, TypeFlags,
+    UidValidity, UniqueId, UnixTime,
 };
 use crate::protocol::reply::Refusal;
 use crate::server::engine::Engine;
@@ -47,6 +47,25 @@ pub fn check_creatable(engine: &mut Engine, name: &MailboxName) -> Result<(), Fa
         return Ok(());
     }
     let reason = format!("{name} cannot be made before {inbox}");
+    Err(Failure::explained(Refusal::Unknown, reason))
+}
+
+/// Checks that a mailbox of this kind can be kept here. Calendars, address books and collections
+/// need rows in the DAV database that only the daemons can write; JMAP notifications are unknown
+/// to daemons before 3.8, which abort when they meet one in the mailbox list (databases §9.2).
+pub fn check_supported(name: &MailboxName, kind: MailboxKind) -> Result<(), Failure> {
+    let what = match kind {
+        MailboxKind::Mail
+        | MailboxKind::Netnews
+        | MailboxKind::Submission
+        | MailboxKind::PushSubscription
+        | MailboxKind::Sieve => return Ok(()),
+        MailboxKind::Calendar => "calendars",
+        MailboxKind::AddressBook => "address books",
+        MailboxKind::Collection => "WebDAV collections",
+        MailboxKind::JmapNotification => "JMAP notifications",
+    };
+    let reason = format!("{name}: {what} are not supported");
     Err(Failure::explained(Refusal::Unknown, reason))
 }
 

@@ -60,6 +60,7 @@ fn refused(name: &MailboxName) -> impl Fn(plan::Refusal) -> Failure + '_ {
 
 /// Writes the entry of a name that only the mailbox list knows (commands §1.1).
 fn put_folder(engine: &mut Engine, item: &FolderItem) -> Result<(), Failure> {
+    folder::check_supported(&item.name, item.mailbox_type.kind)?;
     folder::check_creatable(engine, &item.name)?;
     let _lock = engine
         .store
@@ -117,6 +118,7 @@ fn update_mailbox(engine: &mut Engine, update: &MailboxUpdate) -> Result<(), Fai
     if item.mailbox_type.kind == MailboxKind::Sieve && !engine.sieve_mailbox {
         return Err(Failure::Refused(Refusal::BadParameters));
     }
+    folder::check_supported(&item.name, item.mailbox_type.kind)?;
     let store = Arc::clone(&engine.store);
     let lock = store.locks.owner_of(&item.name, LockKind::Exclusive)?;
     let entry = engine.list.find(&item.name)?.filter(MailboxEntry::is_real);
