@@ -9,13 +9,17 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::client::peer::{Flavour, Peer, PeerError};
-use crate::config::{ChannelSettings, Config, ReplicaAddress};
+use crate::config::{
+    ChannelSettings, Config, ConfigError, Demand, HostSettings, ReplicaAddress, TlsSettings,
+};
 use crate::dlist::Limits;
 use crate::protocol::command::{Answer, Apply};
 use crate::protocol::connection::{AuthenticationError, ClientConnection, ReplyError};
 use crate::protocol::greeting::SIEVE_MAILBOX;
-use crate::protocol::sasl::client::Policy;
+use crate::protocol::sasl::Mechanism;
+use crate::protocol::sasl::client::{ClientError, Policy};
 use crate::protocol::stream::{Stream, StreamError};
+use crate::protocol::tls::{HandshakeError, TlsConnector, TlsError};
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +53,29 @@ pub enum ConnectError {
     /// No user or password is configured.
     #[error("no sync_authname and sync_password are configured")]
     NoCredentials,
-    /// TLS from the first octet on was asked for.
-    #[error("TLS to the replica is not supported")]
-    Tls,
+    /// TLS cannot be set up here.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The handshake failed.
+    #[error("{server}: {problem}")]
+    Handshake {
+        /// The replica.
+        server: String,
+        /// Why.
+        problem: HandshakeError,
+    },
+    /// TLS is required, and the replica does not offer it.
+    #[error("{0} does not offer STARTTLS, which cyrus_sync_client_tls requires")]
+    TlsNotOffered(String),
+    /// The replica offers TLS and then refuses it.
+    #[error("{0} refuses STARTTLS: {1}")]
+    TlsRefused(String, String),
+    /// Somebody put octets between STARTTLS and the handshake.
+    #[error("{0}: {1} octets of plain text follow the answer to STARTTLS")]
+    Injected(String, usize),
+    /// IMAP would take the password only in clear.
+    #[error("{0}: no password without verified TLS unless cyrus_sync_client_plaintext is set")]
+    Unprotected(String),
     /// The replica refuses what a session begins with.
     #[error(transparent)]
     Refused(#[from] PeerError),
@@ -67,9 +91,13 @@ impl ConnectError {
             self,
             ConnectError::NoCompression(_)
                 | ConnectError::NoCredentials
-                | ConnectError::Tls
+                | ConnectError::Tls(_)
+                | ConnectError::TlsNotOffered(_)
+                | ConnectError::Injected(..)
+                | ConnectError::Unprotected(_)
                 | ConnectError::UnknownService(..)
-        )
+                | ConnectError::Login(AuthenticationError::Exchange(ClientError::NoMechanism))
+        ) && !matches!(self, ConnectError::Handshake { problem, .. } if !problem.can_pass())
     }
 }
 
@@ -90,6 +118,9 @@ pub struct Connector {
     try_imap: bool,
     user: Option<String>,
     password: Option<crate::config::Secret>,
+    tls: TlsSettings,
+    host: HostSettings,
+    allow_plain_text: bool,
     connect_timeout: Duration,
     timeout: Duration,
     require_compression: bool,
@@ -108,6 +139,15 @@ pub struct Demands {
     pub trace: bool,
 }
 
+/// A connection before the login.
+struct Link {
+    stream: Stream,
+    /// TLS is active.
+    tls: bool,
+    /// A client certificate can be shown.
+    certificate: bool,
+}
+
 /// What the banner or the capabilities tell.
 struct Offer {
     deflate: bool,
@@ -119,24 +159,40 @@ const LONGEST_LINE: usize = 64 << 10;
 
 impl Connector {
     /// A connector for a channel, to `address`.
+    ///
+    /// # Errors
+    /// If what is set for this host is wrong.
     pub fn new(
         config: &Config,
         channel: &ChannelSettings,
         address: ReplicaAddress,
         demands: Demands,
-    ) -> Connector {
-        Connector {
+    ) -> Result<Connector, ConfigError> {
+        let name = match &address {
+            ReplicaAddress::Socket(_) => "",
+            ReplicaAddress::Host { name, .. } => name.as_str(),
+        };
+        let host = config.host(name)?;
+        if !config.tls.verify_server && config.tls.client != Demand::Never {
+            tracing::warn!(
+                "cyrus_sync_client_verify is off: anybody can pretend to be the replica {name}"
+            );
+        }
+        Ok(Connector {
             address,
             port: channel.port.clone(),
             try_imap: channel.try_imap,
             user: channel.user.clone(),
             password: channel.password.clone(),
+            tls: config.tls.clone(),
+            host,
+            allow_plain_text: config.sasl.client_plaintext,
             connect_timeout: config.network.connect_timeout,
             timeout: config.replication.timeout,
             require_compression: demands.compression,
             force: demands.force,
             trace: demands.trace,
-        }
+        })
     }
 
     /// The name of the replica, as in messages and lock names.
@@ -179,13 +235,12 @@ impl Connector {
                 self.begin(connection.into_stream(), Flavour::Csync, offer)
                     .await
             }
-            ReplicaAddress::Host { tls: true, .. } => Err(ConnectError::Tls),
             ReplicaAddress::Host {
                 name,
                 port,
+                tls,
                 without_login,
-                ..
-            } => self.host(name, port.as_deref(), !without_login).await,
+            } => self.host(name, port.as_deref(), *tls, !without_login).await,
         }
     }
 
@@ -195,23 +250,24 @@ impl Connector {
         &self,
         name: &str,
         port: Option<&str>,
+        tls: bool,
         login: bool,
     ) -> Result<Connected, ConnectError> {
         if let Some(port) = port.or(self.port.as_deref()) {
-            let stream = self.open(name, port).await?;
+            let stream = self.open(name, port, tls).await?;
             return self.talk(stream, login).await;
         }
         if self.try_imap
-            && let Ok(stream) = self.open(name, "imap").await
+            && let Ok(stream) = self.open(name, "imap", tls).await
             && let Ok(connected) = self.talk(stream, login).await
         {
             return Ok(connected);
         }
-        let stream = self.open(name, "csync").await?;
+        let stream = self.open(name, "csync", tls).await?;
         self.talk(stream, login).await
     }
 
-    async fn open(&self, name: &str, port: &str) -> Result<Stream, ConnectError> {
+    async fn open(&self, name: &str, port: &str, tls: bool) -> Result<Link, ConnectError> {
         let number = match port {
             "csync" => 2005,
             "imap" => 143,
@@ -222,24 +278,86 @@ impl Connector {
         let socket = TcpStream::connect((name, number))
             .await
             .map_err(|error| ConnectError::Unreachable(format!("{name}:{number}"), error))?;
-        Ok(Stream::tcp(socket, self.timeout)?)
+        let link = Link {
+            stream: Stream::tcp(socket, self.timeout)?,
+            tls: false,
+            certificate: false,
+        };
+        match tls {
+            true => self.secure(link.stream).await,
+            false => Ok(link),
+        }
     }
 
-    async fn talk(&self, mut stream: Stream, login: bool) -> Result<Connected, ConnectError> {
-        stream.wait_for_input().await?;
-        let imap = stream.buffered().starts_with(b"* OK [CAPABILITY");
-        if imap {
-            return self.imap(stream).await;
+    /// Makes the TLS handshake. The files are read anew each time, so that a new certificate
+    /// serves from the next connection on.
+    async fn secure(&self, stream: Stream) -> Result<Link, ConnectError> {
+        let connector = TlsConnector::load(&self.tls, &self.host)?;
+        let (transport, injected) = stream.into_transport()?;
+        if injected > 0 {
+            return Err(ConnectError::Injected(self.name(), injected));
         }
-        let mut connection = ClientConnection::new(stream, Limits::default());
-        let capabilities = connection.read_banner().await?;
+        let transport = connector
+            .connect(transport, &self.name())
+            .await
+            .map_err(|problem| ConnectError::Handshake {
+                server: self.name(),
+                problem,
+            })?;
+        Ok(Link {
+            stream: Stream::new(transport, self.timeout),
+            tls: true,
+            certificate: connector.has_certificate(),
+        })
+    }
+
+    /// Whether to start TLS now.
+    fn wants_tls(&self, link_is_secure: bool, offered: bool) -> Result<bool, ConnectError> {
+        match self.tls.client {
+            _ if link_is_secure => Ok(false),
+            Demand::Never => Ok(false),
+            Demand::Require if !offered => Err(ConnectError::TlsNotOffered(self.name())),
+            Demand::Optional | Demand::Require => Ok(offered),
+        }
+    }
+
+    async fn talk(&self, mut link: Link, login: bool) -> Result<Connected, ConnectError> {
+        link.stream.wait_for_input().await?;
+        let imap = link.stream.buffered().starts_with(b"* OK [CAPABILITY");
+        if imap {
+            return self.imap(link).await;
+        }
+        let mut connection = ClientConnection::new(link.stream, Limits::default());
+        let mut capabilities = connection.read_banner().await?;
+        let (mut tls, mut certificate) = (link.tls, link.certificate);
+        if self.wants_tls(tls, capabilities.starttls)? {
+            match connection.start_tls().await {
+                Ok(()) => {}
+                Err(ReplyError::Stream(error)) => return Err(error.into()),
+                Err(error) => {
+                    return Err(ConnectError::TlsRefused(self.name(), error.to_string()));
+                }
+            }
+            let secured = self.secure(connection.into_stream()).await?;
+            (tls, certificate) = (secured.tls, secured.certificate);
+            connection = ClientConnection::new(secured.stream, Limits::default());
+            // What was told before could have come from anybody.
+            capabilities = connection.read_banner().await?;
+        }
         if login {
-            let (user, password) = self.credentials()?;
             let policy = Policy {
                 only: Vec::new(),
-                tls: false,
-                certificate: false,
-                allow_plain_text: true,
+                tls,
+                unverified: !self.tls.verify_server,
+                certificate,
+                allow_plain_text: self.allow_plain_text,
+            };
+            let mechanism = policy
+                .choose(&capabilities.mechanisms)
+                .map_err(AuthenticationError::from)?;
+            let (user, password) = match mechanism {
+                Mechanism::External => Default::default(),
+                _ => self.credentials()?,
             };
             connection
                 .authenticate(&capabilities.mechanisms, &policy, user, password)
@@ -274,8 +392,25 @@ impl Connector {
     }
 
     /// Logs in to an IMAP server. Tags are those of the original.
-    async fn imap(&self, mut stream: Stream) -> Result<Connected, ConnectError> {
-        stream.read_line(LONGEST_LINE).await?;
+    async fn imap(&self, mut link: Link) -> Result<Connected, ConnectError> {
+        let greeting = link.stream.read_line(LONGEST_LINE).await?;
+        let greeting = String::from_utf8_lossy(&greeting).to_ascii_uppercase();
+        let offered = capabilities_of(&greeting).unwrap_or_default();
+        let starttls = offered
+            .split_ascii_whitespace()
+            .any(|word| word == "STARTTLS");
+        if self.wants_tls(link.tls, starttls)? {
+            let answer = exchange(&mut link.stream, "S01 STARTTLS\r\n", "S01").await?;
+            if !answer.ok {
+                return Err(ConnectError::TlsRefused(self.name(), answer.text));
+            }
+            link = self.secure(link.stream).await?;
+        }
+        let protected = link.tls && self.tls.verify_server;
+        if !protected && !self.allow_plain_text {
+            return Err(ConnectError::Unprotected(self.name()));
+        }
+        let mut stream = link.stream;
         let (user, password) = self.credentials()?;
         let mut message = zeroize::Zeroizing::new(vec![0]);
         message.extend_from_slice(user.as_bytes());

@@ -86,7 +86,7 @@ pub fn run(options: &Options, stop: &Stop) -> Result<(), RunError> {
         force: options.no_copy_back && !options.dry_run,
         trace: options.verbose > 1,
     };
-    let connector = Connector::new(&config, &channel, address.ok_or(RunError::NoHost)?, demands);
+    let connector = Connector::new(&config, &channel, address.ok_or(RunError::NoHost)?, demands)?;
     let settings = settings(options, &config, &channel, connector.name());
     let dialer = Dialer {
         connector,

@@ -30,6 +30,8 @@ pub struct Policy {
     pub only: Vec<Mechanism>,
     /// TLS is active.
     pub tls: bool,
+    /// Under TLS: the server was not verified, so that it must not see a password.
+    pub unverified: bool,
     /// A client certificate was presented.
     pub certificate: bool,
     /// The password may travel without TLS.
@@ -57,7 +59,9 @@ impl Policy {
         let wanted = self.only.is_empty() || self.only.contains(&mechanism);
         let safe = match mechanism {
             Mechanism::External => self.tls && self.certificate,
-            Mechanism::Plain | Mechanism::Login => self.tls || self.allow_plain_text,
+            Mechanism::Plain | Mechanism::Login => {
+                (self.tls && !self.unverified) || self.allow_plain_text
+            }
             Mechanism::Scram(_) => true,
         };
         wanted && safe
@@ -182,7 +186,12 @@ mod tests {
         );
         policy.allow_plain_text = true;
         assert_eq!(choose(&policy, "LOGIN plain"), Ok(Mechanism::Plain));
+        policy.allow_plain_text = false;
         policy.tls = true;
+        assert_eq!(choose(&policy, "PLAIN"), Ok(Mechanism::Plain));
+        policy.unverified = true;
+        assert_eq!(choose(&policy, "PLAIN"), Err(ClientError::NoMechanism));
+        policy.unverified = false;
         policy.certificate = true;
         assert_eq!(choose(&policy, all), Ok(Mechanism::External));
         policy.only = vec![Mechanism::Plain];

@@ -67,6 +67,14 @@ pub fn authorities(
     Ok(Some(roots))
 }
 
+/// The authorities that the system trusts, as far as they can be used.
+pub fn system_authorities() -> RootCertStore {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    roots
+}
+
 fn all<T: PemObject>(path: &Path, what: &'static str) -> Result<Vec<T>, TlsError> {
     let items = T::pem_file_iter(path)
         .and_then(|items| items.collect::<Result<Vec<T>, _>>())

@@ -4,11 +4,13 @@
 //! chain, dates and name of the server, against the system's authorities unless the configuration
 //! names others (`tls_server_ca_file`, `tls_server_ca_dir`).
 
+mod client;
 mod files;
 mod name;
 mod provider;
 mod server;
 
+pub use client::TlsConnector;
 pub use server::{Secured, TlsAcceptor};
 
 use std::io;
@@ -56,6 +58,14 @@ pub enum TlsError {
         "tls_client_certs is \"require\", but neither tls_client_ca_file nor tls_client_ca_dir is set"
     )]
     NoClientAuthority,
+    /// The authorities for servers cannot be used.
+    #[error("cannot check certificates of servers: {0}")]
+    ServerCertificates(String),
+    /// There is no authority to check servers with.
+    #[error(
+        "the system trusts no authority, and neither tls_server_ca_file nor tls_server_ca_dir is set"
+    )]
+    NoServerAuthority,
     /// TLS itself cannot be set up.
     #[error("cannot set up TLS: {0}")]
     Setup(#[from] rustls::Error),
@@ -68,7 +78,21 @@ pub enum HandshakeError {
     /// The peer did not complete it in time.
     #[error("the TLS handshake was not complete after {} s", .0.as_secs())]
     TimedOut(Duration),
+    /// No certificate can name such a server.
+    #[error("{0:?} is no name that a certificate can hold")]
+    ServerName(String),
     /// The connection broke, or the peer or we refused: the text says why.
     #[error("the TLS handshake failed: {0}")]
     Failed(io::Error),
+}
+
+impl HandshakeError {
+    /// Whether another attempt may succeed: not if the peer or its certificate was refused.
+    pub fn can_pass(&self) -> bool {
+        match self {
+            HandshakeError::TimedOut(_) => true,
+            HandshakeError::ServerName(_) => false,
+            HandshakeError::Failed(error) => error.kind() != io::ErrorKind::InvalidData,
+        }
+    }
 }

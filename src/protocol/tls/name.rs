@@ -1,5 +1,7 @@
-//! Whom a certificate names.
+//! Whom a certificate names, and when it is valid.
 
+use rustls::CertificateError;
+use rustls::pki_types::UnixTime;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
@@ -15,4 +17,22 @@ pub fn common_name(certificate: &[u8]) -> Option<String> {
         .ok()?;
     let is_usable = !name.is_empty() && !name.chars().any(char::is_control);
     is_usable.then(|| name.to_owned())
+}
+
+/// Whether a certificate is valid at this time.
+///
+/// # Errors
+/// If it is malformed, expired or not valid yet.
+pub fn check_dates(certificate: &[u8], now: UnixTime) -> Result<(), CertificateError> {
+    let (_, certificate) =
+        X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    let validity = certificate.validity();
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    if now < validity.not_before.timestamp() {
+        return Err(CertificateError::NotValidYet);
+    }
+    if now > validity.not_after.timestamp() {
+        return Err(CertificateError::Expired);
+    }
+    Ok(())
 }
