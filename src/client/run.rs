@@ -18,6 +18,8 @@ use crate::client::worker::{Dialer, Item, Queue, WorkerError, work};
 use crate::config::{ChannelSettings, Config, ConfigError, Environment};
 use crate::mail::{MailboxName, NameError, UserId};
 use crate::protocol::command::Scope;
+use crate::service::notify;
+use crate::service::watchdog::Watchdog;
 use crate::spool::store::{Store, StoreError};
 
 /// Why the program ends without success. [`RunError::status`] is its exit status.
@@ -170,7 +172,8 @@ fn roll(
     };
     let runtime = runtime()?;
     let mut rolling = Rolling::new(shared, dialer, rhythm);
-    runtime.block_on(async {
+    let watchdog = Watchdog::from_environment();
+    let work = async {
         match &options.input_file {
             Some(path) => {
                 let input = if path.as_os_str() == "-" {
@@ -185,7 +188,16 @@ fn roll(
             }
             None => Ok(rolling.run().await?),
         }
-    })
+    };
+    // Both share one thread, so work that hangs on a disk or a lock stops the pings.
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = work => result,
+            () = watchdog.run() => Ok(()),
+        }
+    });
+    notify::stopping();
+    result
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, RunError> {

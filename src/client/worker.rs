@@ -12,6 +12,7 @@ use crate::client::local::Local;
 use crate::client::session::{Session, Shared};
 use crate::mail::{MailboxName, UserId};
 use crate::plan::log::Failure;
+use crate::service::notify;
 
 /// What is to be replicated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,9 @@ pub struct Dialer {
     pub longest_pause: Duration,
 }
 
+/// Time that one attempt to connect and log in may take before the service manager asks.
+const LONGEST_LOGIN: Duration = Duration::from_secs(120);
+
 impl Dialer {
     /// Connects, trying again with growing pauses (algorithm §10.4).
     ///
@@ -53,13 +57,18 @@ impl Dialer {
     /// If trying again cannot help or is not wanted.
     pub async fn dial(&self, shared: &Shared) -> Result<Connected, WorkerError> {
         let mut backoff = Backoff::new(self.longest_pause);
+        let name = self.connector.name();
+        notify::waiting(&format!("connecting to {name}"), LONGEST_LOGIN);
         loop {
             shared.go_on()?;
             let error = match self.connector.connect().await {
-                Ok(connected) => return Ok(connected),
+                Ok(connected) => {
+                    notify::ready();
+                    notify::status(&format!("replicating to {name}"));
+                    return Ok(connected);
+                }
                 Err(error) => error,
             };
-            let name = self.connector.name();
             tracing::error!("{name}: {error}");
             if !error.can_pass() || self.once {
                 if self.once {
@@ -72,7 +81,15 @@ impl Dialer {
                 "Can not connect to server '{name}', retrying in {} seconds",
                 pause.as_secs()
             );
-            shared.stop.sleep(pause + Backoff::jitter(pause)).await?;
+            let pause = pause + Backoff::jitter(pause);
+            notify::waiting(
+                &format!(
+                    "waiting for {name}, next attempt in {} s: {error}",
+                    pause.as_secs()
+                ),
+                pause + LONGEST_LOGIN,
+            );
+            shared.stop.sleep(pause).await?;
         }
     }
 

@@ -1,5 +1,7 @@
 //! What we tell the service manager about ourselves.
 
+use std::time::Duration;
+
 use sd_notify::NotifyState;
 
 /// Tells systemd that the service does what it is for.
@@ -15,6 +17,16 @@ pub fn stopping() {
 /// Sets the line that `systemctl status` shows.
 pub fn status(line: &str) {
     send(&[NotifyState::Status(line)]);
+}
+
+/// Says what is waited for before the work can begin or go on, and asks for at least `longest`
+/// more before that counts as a failed start.
+pub fn waiting(line: &str, longest: Duration) {
+    let microseconds = u32::try_from(longest.as_micros()).unwrap_or(u32::MAX);
+    send(&[
+        NotifyState::Status(line),
+        NotifyState::ExtendTimeoutUsec(microseconds),
+    ]);
 }
 
 /// Tells systemd that work is going on. Only [`super::watchdog`] calls this.

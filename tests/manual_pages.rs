@@ -1,0 +1,76 @@
+//! Holds the manual pages against the programs: every option and every setting is there.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use cyrus_sync::config::SETTINGS;
+
+fn page(name: &str) -> String {
+    let path = format!("{}/man/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap()
+}
+
+/// The options that `--help` of a program shows, as `d` and `-delay`.
+fn options_of(program: &str) -> BTreeSet<String> {
+    let output = Command::new(program).arg("--help").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let options = help.lines().filter_map(|line| {
+        let line = line.trim_start();
+        line.starts_with('-')
+            .then(|| line.split("  ").next().unwrap_or_default().to_owned())
+    });
+    options
+        .flat_map(|line| {
+            let words: Vec<String> = line.split([',', ' ']).map(str::to_owned).collect();
+            words
+        })
+        .filter_map(|word| word.strip_prefix('-').map(str::to_owned))
+        .map(|option| option.trim_end_matches("...").to_owned())
+        .collect()
+}
+
+/// The options that have an entry (`.It`) in a page.
+fn options_in(page: &str) -> BTreeSet<String> {
+    let words: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix(".It "))
+        .flat_map(str::split_whitespace)
+        .collect();
+    words
+        .windows(2)
+        .filter_map(|pair| match pair {
+            ["Fl", option] => Some((*option).to_owned()),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn sync_client_options() {
+    let options = options_of(env!("CARGO_BIN_EXE_sync_client"));
+    assert!(options.contains("d") && options.contains("-delay"));
+    assert_eq!(options, options_in(&page("sync_client.8")));
+}
+
+#[test]
+fn sync_server_options() {
+    let options = options_of(env!("CARGO_BIN_EXE_sync_server"));
+    assert!(options.contains("C") && options.contains("-listen"));
+    assert_eq!(options, options_in(&page("sync_server.8")));
+}
+
+#[test]
+fn settings() {
+    let page = page("cyrus-sync.conf.5");
+    let documented: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix(".It Ic "))
+        .collect();
+    let existing: Vec<String> = SETTINGS
+        .iter()
+        .map(|setting| format!("{} Pq {}", setting.name, setting.toml))
+        .collect();
+    assert_eq!(documented, existing);
+}
