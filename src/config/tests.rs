@@ -67,12 +67,14 @@ fn defaults_are_those_of_cyrus() {
         let (name, value) = line.split_once(':').unwrap();
         let value = value.trim();
         let setting = Setting::named(name).unwrap();
-        // What Debian chose when building, and what both sides write differently.
+        // What Debian chose when building, what both sides write differently, and the versions
+        // of TLS, of which we use the newest unless told otherwise.
         let built_in = [
             "cyrus_user",
             "cyrus_group",
             "syslog_facility",
             "sync_log_channels",
+            "tls_versions",
         ];
         if built_in.contains(&name) || MINIMUM.contains(&format!("{name}:")) {
             continue;
