@@ -21,6 +21,9 @@ import csync  # noqa: E402
 import labimap  # noqa: E402
 
 
+LEVEL = "\x1f"     # what separates the levels of a name in mailboxes.db
+
+
 class Mask:
     """Replaces what no two runs share.  Ids are numbered in the order of their appearance."""
 
@@ -128,8 +131,10 @@ def mailboxes_db(instance, users, extra=()):
     """The entries of the mailbox list, N and I keys and RACLs; and {name: unique id}."""
     output = instance.tool("cyr_dbtool", instance.dir + "/conf/mailboxes.db", "twoskip", "show").stdout
     lines, ids = [], {}
-    for line in output.replace("\x1f", ".").splitlines():
+    for line in output.replace("\x1f", LEVEL).splitlines():
         key, _, value = line.partition("\t")
+        # a dot that is part of a name is not a level of the hierarchy
+        key, value = key.replace(".", "^").replace(LEVEL, "."), value.replace(".", "^").replace(LEVEL, ".")
         name = key[1:] if key[:1] == "N" else re.sub(r'^"|"$', "", (re.search(r'\bN ("[^"]*"|\S+)', value) or [""] * 2)[1])
         racl = key.startswith("$RACL")
         if (racl and any("user." + u in key or "%s." % u in key for u in users)) or of_user(name, users) or name in extra:
@@ -156,6 +161,9 @@ def files_of(path):
 
     for name in sorted(os.listdir(path), key=order):
         info = os.stat(os.path.join(path, name))
+        if name == "cyrus.annotations":
+            # made at the latest when a stock program opens the mailbox; its content is in the records
+            continue
         line = "  %s %o" % (name, info.st_mode)
         if re.fullmatch(r"\d+\.", name):
             with open(os.path.join(path, name), "rb") as file:

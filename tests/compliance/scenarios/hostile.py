@@ -82,7 +82,7 @@ def table(user):
         if key not in ("SYNC_CRC", "SYNC_CRC_ANNOT"):
             bad(update(**{key: "-"}))
     bad(update(PARTITION="nosuch"), update(PARTITION="../x"), update(UNIQUEID="../../x"), update(UNIQUEID='""'), update(UNIQUEID="a/b"),
-        update(MBOXTYPE="j"), update(MBOXTYPE="%"), update(MBOXTYPE="zz"), update(MBOXTYPE="q"), update(HIGHESTMODSEQ="99999999999999999999"),
+        *[update(MBOXTYPE=kind) for kind in "cabspj"], update(MBOXTYPE="%"), update(MBOXTYPE="zz"), update(MBOXTYPE="q"), update(HIGHESTMODSEQ="99999999999999999999"),
         update(LAST_UID="x"), update(UIDVALIDITY="NIL"), update(RECORD="(a)"), update(RECORD="(%(UID 1))"), update(RECORD="(%())"))
     record = "UID 1 MODSEQ 2 LAST_UPDATED 1 FLAGS () INTERNALDATE 1 SIZE 3 GUID " + GUID
     bad(update(RECORD="(%(" + record + "))"), update(RECORD="(%%(%s) %%(%s))" % (record, record)), update(RECORD="(%(" + record[:-1] + "))"),
@@ -110,8 +110,11 @@ def put_all(s, session):
     count = 0
     for command, expected in table(s.user):
         count += 1
-        shown = command[:90].decode("latin-1").encode("unicode_escape").decode()
-        answer = session.client.line(command)
+        shown = command[-400:].decode("latin-1").encode("unicode_escape").decode()
+        try:
+            answer = session.client.line(command)
+        except TimeoutError:
+            raise Failed("\n".join(wrong + ["no answer to %s" % shown])) from None
         if answer.status == "EOF":
             wrong.append("closed the session: %s (after %s)" % (shown, answer.show()[:1]))
             raise Failed("\n".join(wrong))
@@ -137,7 +140,7 @@ def sync_after(s, session, number):
 @scenario(live=False, only="ours")
 def hostile_commands(s):
     """More than 150 malformed commands in one session, which then does a correct synchronisation."""
-    with s.csync() as session:
+    with s.csync(timeout=10) as session:
         session.create(s.box())
         put_all(s, session)
         sync_after(s, session, 2)
@@ -146,7 +149,7 @@ def hostile_commands(s):
 @scenario(live=False, only="ours")
 def hostile_commands_compressed(s):
     """The same over DEFLATE."""
-    with s.csync() as session:
+    with s.csync(timeout=10) as session:
         session.ok(session.compress())
         session.create(s.box())
         put_all(s, session)
@@ -159,10 +162,12 @@ def hostile_limits(s):
     with s.csync() as session:
         session.create(s.box())
     for number, (command, label) in enumerate(OVER_LIMITS, 3):
-        with s.csync() as session:
+        with s.csync(timeout=10) as session:
             try:
                 session.send(command)
                 answer = session.client.answer()
+            except TimeoutError:
+                raise Failed("%s: not a word within ten seconds" % label) from None
             except OSError:
                 # the server closed while the octets were still on their way
                 answer = None

@@ -46,7 +46,7 @@ def nul_octets_and_bare_line_feeds(s):
         session.ok(session.get("FULLMAILBOX", box.name))
 
 
-@scenario(live=False)
+@scenario(live=False, state=False)
 def message_of_no_octets(s):
     """A file of length 0."""
     box = s.box()
@@ -320,7 +320,7 @@ def message_annotations(s):
         session.ok(session.get("FULLMAILBOX", box.name))
 
 
-@scenario(live=False)
+@scenario(live=False, state=False)
 def message_annotation_not_in_crc(s):
     """An annotation list that does not fit SYNC_CRC_ANNOT."""
     box = s.box()

@@ -32,6 +32,7 @@ def authentication(s):
         session.line("AUTHENTICATE")
         session.line("AUTHENTICATE PLAIN = extra")
         session.no(session.line("AUTHENTICATE NOSUCHMECH"), "NO")
+    with s.csync(login=False) as session:
         session.line("AUTHENTICATE PLAIN *not*base64*")
         session.send("AUTHENTICATE PLAIN\r\n")
         s.require(session.client.stream.line() == b"+ \r\n", "no empty challenge")

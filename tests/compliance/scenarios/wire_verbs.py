@@ -449,7 +449,7 @@ def nothing_for_nobody(s):
     """Commands about users and mailboxes that do not exist."""
     with s.csync() as session:
         session.apply("SUB", {"USERID": s.user, "MBOXNAME": "user.%s.x" % s.user})
-        session.apply("SEEN", {"USERID": s.user, "UNIQUEID": "x", "LASTREAD": 1, "LASTUID": 1, "LASTCHANGE": 1, "SEENUIDS": "1"})
+        session.apply("SEEN", {"USERID": s.user, "UNIQUEID": "someuniqueid000000000001", "LASTREAD": 1, "LASTUID": 1, "LASTCHANGE": 1, "SEENUIDS": "1"})
         session.apply("QUOTA", {"ROOT": "user." + s.user, "LIMIT": 5, "STORAGE": 5, "MODSEQ": 1})
         session.apply("UNQUOTA", "user." + s.user)
         session.get("META", s.user)
