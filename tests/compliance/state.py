@@ -131,7 +131,7 @@ def mailboxes_db(instance, users, extra=()):
     """The entries of the mailbox list, N and I keys and RACLs; and {name: unique id}."""
     output = instance.tool("cyr_dbtool", instance.dir + "/conf/mailboxes.db", "twoskip", "show").stdout
     lines, ids = [], {}
-    for line in output.replace("\x1f", LEVEL).splitlines():
+    for line in output.splitlines():
         key, _, value = line.partition("\t")
         # a dot that is part of a name is not a level of the hierarchy
         key, value = key.replace(".", "^").replace(LEVEL, "."), value.replace(".", "^").replace(LEVEL, ".")

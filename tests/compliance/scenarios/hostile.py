@@ -82,7 +82,7 @@ def table(user):
         if key not in ("SYNC_CRC", "SYNC_CRC_ANNOT"):
             bad(update(**{key: "-"}))
     bad(update(PARTITION="nosuch"), update(PARTITION="../x"), update(UNIQUEID="../../x"), update(UNIQUEID='""'), update(UNIQUEID="a/b"),
-        *[update(MBOXTYPE=kind) for kind in "cabspj"], update(MBOXTYPE="%"), update(MBOXTYPE="zz"), update(MBOXTYPE="q"), update(HIGHESTMODSEQ="99999999999999999999"),
+        *[update(MBOXTYPE=kind) for kind in "cabj"], update(MBOXTYPE="%"), update(MBOXTYPE="zz"), update(MBOXTYPE="q"), update(HIGHESTMODSEQ="99999999999999999999"),
         update(LAST_UID="x"), update(UIDVALIDITY="NIL"), update(RECORD="(a)"), update(RECORD="(%(UID 1))"), update(RECORD="(%())"))
     record = "UID 1 MODSEQ 2 LAST_UPDATED 1 FLAGS () INTERNALDATE 1 SIZE 3 GUID " + GUID
     bad(update(RECORD="(%(" + record + "))"), update(RECORD="(%%(%s) %%(%s))" % (record, record)), update(RECORD="(%(" + record[:-1] + "))"),
@@ -90,6 +90,8 @@ def table(user):
         update(RECORD="(%(" + record.replace("FLAGS ()", "FLAGS (" + " ".join("k%d" % i for i in range(200)) + ")") + "))"),
         update(RECORD="(%(" + record + " ANNOTATIONS (%(ENTRY /a))))"), update(ANNOTATIONS="(a)"), update(ANNOTATIONS="(%(ENTRY /a USERID x))"),
         update(SINCE_MODSEQ="77"), update(ACL="{3+}\r\na\0b"))
+    # kinds that the store can hold without more
+    either(update(MBOXTYPE="s"), update(MBOXTYPE="p"))
     # limits
     rows.append((b"GET MAILBOXES " + b"(" * 5000 + b")" * 5000, REFUSED + ("OK",)))
     rows.append((b"GET USER " + b"x" * 100000, REFUSED + ("OK",)))
