@@ -57,13 +57,8 @@ pub enum ConnectError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The handshake failed.
-    #[error("{server}: {problem}")]
-    Handshake {
-        /// The replica.
-        server: String,
-        /// Why.
-        problem: HandshakeError,
-    },
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
     /// TLS is required, and the replica does not offer it.
     #[error("{0} does not offer STARTTLS, which cyrus_sync_client_tls requires")]
     TlsNotOffered(String),
@@ -97,7 +92,7 @@ impl ConnectError {
                 | ConnectError::Unprotected(_)
                 | ConnectError::UnknownService(..)
                 | ConnectError::Login(AuthenticationError::Exchange(ClientError::NoMechanism))
-        ) && !matches!(self, ConnectError::Handshake { problem, .. } if !problem.can_pass())
+        ) && !matches!(self, ConnectError::Handshake(problem) if !problem.can_pass())
     }
 }
 
@@ -297,13 +292,7 @@ impl Connector {
         if injected > 0 {
             return Err(ConnectError::Injected(self.name(), injected));
         }
-        let transport = connector
-            .connect(transport, &self.name())
-            .await
-            .map_err(|problem| ConnectError::Handshake {
-                server: self.name(),
-                problem,
-            })?;
+        let transport = connector.connect(transport, &self.name()).await?;
         Ok(Link {
             stream: Stream::new(transport, self.timeout),
             tls: true,

@@ -141,9 +141,17 @@ impl Verifier {
             return Ok(ServerCertVerified::assertion());
         }
         match &self.chains {
-            Some(chains) => {
-                chains.verify_server_cert(certificate, intermediates, server, ocsp, now)
-            }
+            Some(chains) => chains
+                .verify_server_cert(certificate, intermediates, server, ocsp, now)
+                // A self-signed certificate, for which the error is only of internal meaning.
+                .map_err(|error| match error {
+                    Error::InvalidCertificate(CertificateError::Other(_))
+                        if name::is_authority(certificate) =>
+                    {
+                        CertificateError::UnknownIssuer.into()
+                    }
+                    error => error,
+                }),
             None => Err(CertificateError::UnknownIssuer.into()),
         }
     }

@@ -96,3 +96,6 @@ impl HandshakeError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

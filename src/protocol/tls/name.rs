@@ -19,6 +19,11 @@ pub fn common_name(certificate: &[u8]) -> Option<String> {
     is_usable.then(|| name.to_owned())
 }
 
+/// Whether a certificate is one for signing others.
+pub fn is_authority(certificate: &[u8]) -> bool {
+    X509Certificate::from_der(certificate).is_ok_and(|(_, certificate)| certificate.is_ca())
+}
+
 /// Whether a certificate is valid at this time.
 ///
 /// # Errors
