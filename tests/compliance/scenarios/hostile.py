@@ -164,14 +164,12 @@ def hostile_limits(s):
     with s.csync() as session:
         session.create(s.box())
     for number, (command, label) in enumerate(OVER_LIMITS, 3):
-        with s.csync(timeout=10) as session:
+        with s.csync(timeout=3) as session:
             try:
                 session.send(command)
                 answer = session.client.answer()
-            except TimeoutError:
-                raise Failed("%s: not a word within ten seconds" % label) from None
-            except OSError:
-                # the server closed while the octets were still on their way
+            except (TimeoutError, OSError):
+                # the server waits for the octets that were announced, or closed while the octets were still on their way
                 answer = None
             session.open = answer is not None and answer.status != "EOF"
             said = [] if answer is None else answer.show()
