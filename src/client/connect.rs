@@ -10,7 +10,8 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::client::peer::{Flavour, Peer, PeerError};
 use crate::config::{
-    ChannelSettings, Config, ConfigError, Demand, HostSettings, ReplicaAddress, TlsSettings,
+    ChannelSettings, Config, ConfigError, Demand, HostSettings, ReplicaAddress, SaslSettings,
+    TlsSettings,
 };
 use crate::dlist::Limits;
 use crate::protocol::command::{Answer, Apply};
@@ -91,7 +92,9 @@ impl ConnectError {
                 | ConnectError::Injected(..)
                 | ConnectError::Unprotected(_)
                 | ConnectError::UnknownService(..)
-                | ConnectError::Login(AuthenticationError::Exchange(ClientError::NoMechanism))
+                | ConnectError::Login(AuthenticationError::Exchange(
+                    ClientError::NoMechanism | ClientError::Unprotected
+                ))
         ) && !matches!(self, ConnectError::Handshake(problem) if !problem.can_pass())
     }
 }
@@ -115,6 +118,8 @@ pub struct Connector {
     password: Option<crate::config::Secret>,
     tls: TlsSettings,
     host: HostSettings,
+    /// The only mechanisms to log in with, if not all.
+    mechanisms: Option<Vec<Mechanism>>,
     allow_plain_text: bool,
     connect_timeout: Duration,
     timeout: Duration,
@@ -180,6 +185,7 @@ impl Connector {
             user: channel.user.clone(),
             password: channel.password.clone(),
             tls: config.tls.clone(),
+            mechanisms: mechanisms(&config.sasl, &host),
             host,
             allow_plain_text: config.sasl.client_plaintext,
             connect_timeout: config.network.connect_timeout,
@@ -335,7 +341,7 @@ impl Connector {
         }
         if login {
             let policy = Policy {
-                only: Vec::new(),
+                only: self.mechanisms.clone(),
                 tls,
                 unverified: !self.tls.verify_server,
                 certificate,
@@ -464,6 +470,14 @@ impl Connector {
             scripts_are_messages,
         })
     }
+}
+
+/// The mechanisms that the configuration limits a client to. Those that we do not have are left
+/// out, so that none may remain.
+fn mechanisms(sasl: &SaslSettings, host: &HostSettings) -> Option<Vec<Mechanism>> {
+    let forced = sasl.client_mechanism.clone().map(|name| vec![name]);
+    let names = forced.or_else(|| host.mechanisms.clone())?;
+    Some(names.iter().filter_map(|name| name.parse().ok()).collect())
 }
 
 /// An answer to an IMAP command during the login.

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::error::{ConfigError, Problem};
 use super::kind;
 use super::places::{MetadataFiles, PartitionPlaces, Places};
@@ -364,9 +367,36 @@ pub(super) fn tls(values: &Values) -> Result<TlsSettings, ConfigError> {
         tls13,
         start_tls: values.switch(Key::AllowStartTls)?,
         required: values.switch(Key::TlsRequired)?,
-        client: demand(values, Key::ClientTls)?,
+        client: client_tls(values)?,
+        server_pins: pins(values)?,
         verify_server: values.switch(Key::ClientVerify)?,
     })
+}
+
+/// Whoever says how replicas are to be known does not want to go on without knowing them.
+fn client_tls(values: &Values) -> Result<Demand, ConfigError> {
+    const KNOWN_BY: [Key; 4] = [
+        Key::TlsServerCaFile,
+        Key::TlsServerCaDir,
+        Key::TlsClientCert,
+        Key::ServerPins,
+    ];
+    if values.is_given(Key::ClientTls) {
+        return demand(values, Key::ClientTls);
+    }
+    match KNOWN_BY.into_iter().any(|key| values.is_given(key)) {
+        true => Ok(Demand::Require),
+        false => Ok(Demand::Optional),
+    }
+}
+
+fn pins(values: &Values) -> Result<Vec<[u8; 32]>, ConfigError> {
+    let pin = |text: &String| {
+        let digest = STANDARD.decode(text.strip_prefix("sha256:")?).ok()?;
+        <[u8; 32]>::try_from(digest).ok()
+    };
+    let pins: Option<Vec<_>> = values.list(Key::ServerPins).iter().map(pin).collect();
+    pins.ok_or_else(|| values.wrong(Key::ServerPins, "sha256:BASE64 of 32 octets"))
 }
 
 fn demand(values: &Values, key: Key) -> Result<Demand, ConfigError> {

@@ -240,6 +240,8 @@ pub struct TlsSettings {
     pub required: bool,
     /// A client starts TLS (`cyrus_sync_client_tls`).
     pub client: Demand,
+    /// SHA-256 of the public keys that a replica may have (`cyrus_sync_server_pins`).
+    pub server_pins: Vec<[u8; 32]>,
     /// A client checks certificate and name of the replica (`cyrus_sync_client_verify`).
     pub verify_server: bool,
 }

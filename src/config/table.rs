@@ -257,9 +257,13 @@ settings! {
     AllowStartTls: "allowstarttls", "tls.starttls", Kind::Switch, Some("yes");
     /// Nobody logs in before TLS.
     TlsRequired: "tls_required", "tls.required", Kind::Switch, Some("no");
-    /// Whether a client starts TLS: never, when it is offered, or not go on without it.
+    /// Whether a client starts TLS: never, when it is offered, or not go on without it. If unset,
+    /// require where authorities, pins or a certificate are set for clients, else offered.
     ClientTls: "cyrus_sync_client_tls", "tls.client",
-        Kind::Choice(&["never", "offered", "require"]), Some("offered");
+        Kind::Choice(&["never", "offered", "require"]), None;
+    /// Public keys that a replica may have, each the SHA-256 of its SubjectPublicKeyInfo in base64
+    /// behind `sha256:`. A replica with one of them needs no authority.
+    ServerPins: "cyrus_sync_server_pins", "tls.server_pins", Kind::List, Some("");
     /// A client checks the certificate and name of the replica.
     ClientVerify: "cyrus_sync_client_verify", "tls.verify_server", Kind::Switch, Some("yes");
 

@@ -3,5 +3,6 @@
 #![allow(dead_code)]
 
 pub mod cache_store;
+pub mod certificates;
 pub mod lab;
 pub mod mailbox_store;

@@ -12,6 +12,12 @@ pub enum ClientError {
     /// The server offers no mechanism that may be used with what is configured.
     #[error("the server offers no usable mechanism")]
     NoMechanism,
+    /// It offers some, but they would tell the password.
+    #[error(
+        "the server takes the password only as it is, and no verified TLS protects it \
+         (cyrus_sync_client_plaintext allows that)"
+    )]
+    Unprotected,
     /// The server's message makes no sense.
     #[error("the server sent a malformed challenge")]
     BadChallenge,
@@ -26,8 +32,8 @@ pub enum ClientError {
 /// What decides which mechanism a client uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// Only these, if not empty (`force_sasl_client_mech`, `<host>_mechs`).
-    pub only: Vec<Mechanism>,
+    /// Only these, if given (`force_sasl_client_mech`, `<host>_mechs`).
+    pub only: Option<Vec<Mechanism>>,
     /// TLS is active.
     pub tls: bool,
     /// Under TLS: the server was not verified, so that it must not see a password.
@@ -44,27 +50,36 @@ impl Policy {
     /// # Errors
     /// If none may be used.
     pub fn choose(&self, offered: &[String]) -> Result<Mechanism, ClientError> {
-        Mechanism::ALL
-            .into_iter()
-            .filter(|known| self.allows(*known))
-            .find(|known| {
-                offered
-                    .iter()
-                    .any(|name| name.eq_ignore_ascii_case(known.name()))
+        let mut usable = Mechanism::ALL.into_iter().filter(|known| {
+            let offered = offered
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(known.name()));
+            offered && self.wants(*known)
+        });
+        let mut problem = ClientError::NoMechanism;
+        usable
+            .find(|mechanism| match mechanism.is_plain_text() {
+                true if !self.protects_passwords() => {
+                    problem = ClientError::Unprotected;
+                    false
+                }
+                _ => true,
             })
-            .ok_or(ClientError::NoMechanism)
+            .ok_or(problem)
     }
 
-    fn allows(&self, mechanism: Mechanism) -> bool {
-        let wanted = self.only.is_empty() || self.only.contains(&mechanism);
-        let safe = match mechanism {
-            Mechanism::External => self.tls && self.certificate,
-            Mechanism::Plain | Mechanism::Login => {
-                (self.tls && !self.unverified) || self.allow_plain_text
-            }
-            Mechanism::Scram(_) => true,
-        };
-        wanted && safe
+    fn wants(&self, mechanism: Mechanism) -> bool {
+        let listed = self
+            .only
+            .as_ref()
+            .is_none_or(|only| only.contains(&mechanism));
+        let possible = mechanism != Mechanism::External || (self.tls && self.certificate);
+        listed && possible
+    }
+
+    /// Whether nobody but the server sees what is sent, or that does not matter.
+    fn protects_passwords(&self) -> bool {
+        (self.tls && !self.unverified) || self.allow_plain_text
     }
 }
 
@@ -182,7 +197,7 @@ mod tests {
         );
         assert_eq!(
             choose(&policy, "PLAIN LOGIN CRAM-MD5"),
-            Err(ClientError::NoMechanism)
+            Err(ClientError::Unprotected)
         );
         policy.allow_plain_text = true;
         assert_eq!(choose(&policy, "LOGIN plain"), Ok(Mechanism::Plain));
@@ -190,11 +205,12 @@ mod tests {
         policy.tls = true;
         assert_eq!(choose(&policy, "PLAIN"), Ok(Mechanism::Plain));
         policy.unverified = true;
-        assert_eq!(choose(&policy, "PLAIN"), Err(ClientError::NoMechanism));
+        assert_eq!(choose(&policy, "PLAIN"), Err(ClientError::Unprotected));
+        assert_eq!(choose(&policy, "GSSAPI"), Err(ClientError::NoMechanism));
         policy.unverified = false;
         policy.certificate = true;
         assert_eq!(choose(&policy, all), Ok(Mechanism::External));
-        policy.only = vec![Mechanism::Plain];
+        policy.only = Some(vec![Mechanism::Plain]);
         assert_eq!(choose(&policy, all), Ok(Mechanism::Plain));
         assert_eq!(
             choose(&policy, "SCRAM-SHA-1"),

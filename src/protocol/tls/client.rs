@@ -90,6 +90,8 @@ struct Verifier {
     /// Certificates that are trusted as they are: a self-signed certificate of a server is no
     /// authority in the strict sense, though files of authorities often hold one.
     pinned: Vec<CertificateDer<'static>>,
+    /// SHA-256 of the public keys that a server may have; empty for any.
+    keys: Vec<[u8; 32]>,
     /// Whether a wrong certificate ends the handshake; else it is only logged.
     strict: bool,
 }
@@ -108,7 +110,7 @@ impl Verifier {
             Some(roots) => roots,
             None => files::system_authorities(),
         };
-        if roots.is_empty() && strict {
+        if roots.is_empty() && strict && settings.server_pins.is_empty() {
             return Err(TlsError::NoServerAuthority);
         }
         let chains = match roots.is_empty() {
@@ -123,6 +125,7 @@ impl Verifier {
             provider,
             chains,
             pinned,
+            keys: settings.server_pins.clone(),
             strict,
         })
     }
@@ -135,7 +138,11 @@ impl Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if self.pinned.iter().any(|pinned| pinned == certificate) {
+        if !self.keys.is_empty() && !self.keys.contains(&name::key_digest(certificate)?) {
+            return Err(CertificateError::ApplicationVerificationFailure.into());
+        }
+        let is_pinned = self.pinned.iter().any(|pinned| pinned == certificate);
+        if is_pinned || !self.keys.is_empty() {
             name::check_dates(certificate, now)?;
             rustls::client::verify_server_name(&ParsedCertificate::try_from(certificate)?, server)?;
             return Ok(ServerCertVerified::assertion());

@@ -17,6 +17,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustls::CertificateError;
+
 /// Why TLS cannot be set up. Another attempt helps only after a change of the configuration or of
 /// the files.
 #[derive(Debug, thiserror::Error)]
@@ -82,8 +84,27 @@ pub enum HandshakeError {
     #[error("{0:?} is no name that a certificate can hold")]
     ServerName(String),
     /// The connection broke, or the peer or we refused: the text says why.
-    #[error("the TLS handshake failed: {0}")]
+    #[error("the TLS handshake failed: {}", reason(.0))]
     Failed(io::Error),
+}
+
+/// Why a handshake failed, in words where the library has only a name for it.
+fn reason(error: &io::Error) -> String {
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::InvalidCertificate(problem)) = inner else {
+        return error.to_string();
+    };
+    match problem {
+        CertificateError::UnknownIssuer => {
+            "invalid peer certificate: nobody whom we trust vouches for it (UnknownIssuer)".into()
+        }
+        CertificateError::ApplicationVerificationFailure => {
+            "invalid peer certificate: its key is none of cyrus_sync_server_pins".into()
+        }
+        _ => error.to_string(),
+    }
 }
 
 impl HandshakeError {

@@ -24,6 +24,21 @@ pub fn is_authority(certificate: &[u8]) -> bool {
     X509Certificate::from_der(certificate).is_ok_and(|(_, certificate)| certificate.is_ca())
 }
 
+/// SHA-256 of a certificate's public key, as `SubjectPublicKeyInfo` in DER.
+///
+/// # Errors
+/// If the certificate is malformed.
+pub fn key_digest(certificate: &[u8]) -> Result<[u8; 32], CertificateError> {
+    let (_, certificate) =
+        X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    let key = certificate.public_key().raw;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key);
+    digest
+        .as_ref()
+        .try_into()
+        .map_err(|_| CertificateError::BadEncoding)
+}
+
 /// Whether a certificate is valid at this time.
 ///
 /// # Errors
