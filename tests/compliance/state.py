@@ -201,7 +201,7 @@ def by_imap(instance, user):
     own, _, _ = compare.own_and_other(imap, [user])
     subscribed = sorted(n.decode() for _, _, n in imap.list(verb="LSUB"))
     lines.append("imap: subscribed %s" % subscribed)
-    for entry, value in sorted(compare.metadata(imap, "", False, "/private").items()):
+    for entry, value in sorted(compare.metadata(imap, "", False, compare.USER_METADATA).items()):
         lines.append("imap: metadata %s %r" % (entry.decode(), value))
     for name in sorted(own):
         lines.append("imap: %s %s" % (name.decode(), compare.show(own[name])))

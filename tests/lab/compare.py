@@ -46,6 +46,8 @@ import labimap  # noqa: E402
 from labimap import ImapError, parse, quote  # noqa: E402
 
 OWN_METADATA = re.compile(rb"/(freespace(/.*)?|partition|lastupdate|squat|server|motd|shutdown)$")
+# a user's annotations of the server, by their names: the docstring of metadata() says why
+USER_METADATA = "/private/comment /private/vendor/cmu/cyrus-imapd/usermodseq /private/vendor/cmu/cyrus-imapd/usercounters"
 FIELDS = ("mailboxes attributes subscriptions uidvalidity uidnext highestmodseq recent mailboxid keywords acl quota "
           "metadata servermetadata uids flags internaldate size modseq body envelope bodystructure savedate createdmodseq guid "
           "emailid threadid annotations vanished seen sieve").split()
@@ -101,7 +103,7 @@ def show(value, limit=160):
 def metadata(imap, box, strict, scopes="/private /shared"):
     """{entry: value} of a mailbox or, for '', of the server.
 
-    Asking for the server's shared ones computes its free space, after which an imapd of 3.6
+    Asking for all of the server's computes its free space, whatever the scope, after which an imapd of 3.6
     makes unique ids by a generator seeded with the second of that question: two processes
     asked in the same second then give the same ids to different mailboxes.
     """
@@ -162,7 +164,7 @@ def view_user(side, user, options):
     if "subscriptions" in want:
         data["subscriptions"] = sorted(name for _, _, name in imap.list(verb="LSUB"))
     if "metadata" in want:
-        data["metadata"] = {e: v for e, v in metadata(imap, "", strict, "/private").items()}
+        data["metadata"] = {e: v for e, v in metadata(imap, "", strict, USER_METADATA).items()}
     if "seen" in want:
         data["seen"] = {}
         for name in data["other"]:

@@ -129,7 +129,7 @@ def two_users_at_the_same_time(s):
     results = {}
 
     def sync(user):
-        results[user] = s.master.as_cyrus("/usr/lib/cyrus/bin/sync_client", "-C", s.pair.config, "-v", "-u", user).returncode
+        results[user] = s.master.as_cyrus(s.pair.client, "-C", s.pair.config, "-v", "-u", user).returncode
     both = [Background(lambda user=user: sync(user)) for user in (s.user, other)]
     for one in both:
         one.finish()
