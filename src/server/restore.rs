@@ -8,6 +8,7 @@ use super::failure::Failure;
 use crate::mail::{Annotation, MailboxKind, ModSeq, Uid, UidValidity, UnixTime};
 use crate::protocol::command::{Record, RestoreMailbox};
 use crate::protocol::reply::Refusal;
+use crate::spool::creation::new_unique_id;
 use crate::spool::disk::LockKind;
 use crate::spool::lock::UserLock;
 use crate::spool::mailbox::{HeaderUpdate, Preparation, RecordState, Source, WritableMailbox};
@@ -80,18 +81,20 @@ fn restore_new(
     }
     let ((unique_id, highest_modseq), uid_validity) = told.clone().unwrap_or_else(|| {
         let fresh = UidValidity(UnixTime::now().0.saturating_add(1));
-        ((folder::new_unique_id(), ModSeq(1)), fresh)
+        ((new_unique_id(), ModSeq(1)), fresh)
     });
     let acl = match &request.acl {
         Some(acl) => acl.clone(),
-        None => folder::inherited_acl(engine, name)?,
+        None => engine.store.inherited_acl(&mut engine.list, name)?,
     };
     let partition = request.partition.clone();
     let partition = partition.or_else(|| engine.store.config.mailboxes.default_partition.clone());
     let entry = MailboxEntry {
         name: name.clone(),
         unique_id,
-        mailbox_type: folder::type_of_new(engine, name, request.mailbox_type)?,
+        mailbox_type: engine
+            .store
+            .type_of_new(&mut engine.list, name, request.mailbox_type)?,
         partition: Some(partition.ok_or(Failure::Refused(Refusal::BadParameters))?),
         server: None,
         uid_validity,

@@ -2,6 +2,7 @@
 
 pub mod annotations;
 pub mod counters;
+pub mod creation;
 pub mod cyrusdb;
 pub mod disk;
 pub mod error;

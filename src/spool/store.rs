@@ -41,6 +41,7 @@ pub struct Store {
     pub mailboxes: Mailboxes,
     time_zone: TimeZone,
     formats: Formats,
+    origin: Origin,
 }
 
 /// What is to be known of the server to use the formats of databases.
@@ -110,6 +111,9 @@ impl Store {
         let store = Store {
             locks: Locks::new(disk.clone(), layout.clone(), config.locks),
             mailboxes: Mailboxes::new(disk.clone(), settings),
+            origin: Origin::Replication {
+                chain: config.replication.log_chain,
+            },
             config: Arc::new(config),
             disk,
             layout,
@@ -120,6 +124,16 @@ impl Store {
         store.mailbox_list()?;
         staging::remove_stale(&store.disk, &store.layout)?;
         Ok(store)
+    }
+
+    /// The same store, whose changes are not replicated ones but this host's own: every channel
+    /// of the sync log is told of them.
+    #[must_use]
+    pub fn changed_locally(self) -> Store {
+        Store {
+            origin: Origin::Local,
+            ..self
+        }
     }
 
     fn check_directories(&self) -> Result<(), StoreError> {
@@ -424,7 +438,7 @@ impl Store {
         Ok(self.layout.sieve_directory(UserHome::of(user, inbox)))
     }
 
-    /// Tells others of replicated changes: the channels of the sync log that want to know.
+    /// Tells others of changes: the channels of the sync log that want to know.
     ///
     /// # Errors
     /// If a log cannot be written.
@@ -434,9 +448,7 @@ impl Store {
             replication.log,
             &replication.log_channels,
             &replication.log_always,
-            Origin::Replication {
-                chain: replication.log_chain,
-            },
+            self.origin,
         );
         for channel in channels {
             synclog::append(&self.disk, &self.layout.sync_log(channel), items)?;

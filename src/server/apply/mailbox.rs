@@ -201,7 +201,9 @@ fn create<'lock>(
     let entry = MailboxEntry {
         name: item.name.clone(),
         unique_id: item.unique_id.clone(),
-        mailbox_type: folder::type_of_new(engine, &item.name, item.mailbox_type)?,
+        mailbox_type: engine
+            .store
+            .type_of_new(&mut engine.list, &item.name, item.mailbox_type)?,
         partition: Some(partition),
         server: None,
         uid_validity: item.uid_validity,

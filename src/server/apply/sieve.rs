@@ -13,6 +13,7 @@ use crate::protocol::reply::Refusal;
 use crate::server::engine::Engine;
 use crate::server::failure::Failure;
 use crate::spool::SpoolError;
+use crate::spool::creation::{OWNER_RIGHTS, new_unique_id};
 use crate::spool::cyrusdb::Create;
 use crate::spool::disk::LockKind;
 use crate::spool::lock::UserLock;
@@ -342,12 +343,12 @@ fn open_or_create<'lock>(
     };
     let owner = AclEntry {
         identifier: user.to_string(),
-        rights: folder::OWNER_RIGHTS.to_owned(),
+        rights: OWNER_RIGHTS.to_owned(),
     };
     let entry = MailboxEntry {
-        mailbox_type: folder::type_of_new(engine, &name, kind)?,
+        mailbox_type: engine.store.type_of_new(&mut engine.list, &name, kind)?,
         name,
-        unique_id: folder::new_unique_id(),
+        unique_id: new_unique_id(),
         partition: inbox.partition,
         server: None,
         uid_validity: UidValidity(UnixTime::now().0.saturating_add(1)),
