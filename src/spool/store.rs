@@ -87,6 +87,14 @@ pub enum StoreError {
     Spool(#[from] SpoolError),
 }
 
+/// Where a user's files are, given the mailbox that [`Store::home_mailbox`] found.
+pub fn home_of<'a>(user: &'a UserId, inbox: Option<&'a MailboxEntry>) -> UserHome<'a> {
+    UserHome::of(
+        user,
+        inbox.map(|inbox| (inbox.mailbox_type, &inbox.unique_id)),
+    )
+}
+
 impl Store {
     /// Opens the store that `config` describes. Checks that its directories and its mailbox
     /// list can be used, and removes what dead processes left in the staging directories.
@@ -333,6 +341,29 @@ impl Store {
         })
     }
 
+    /// The mailbox after which the directory of a user's files is named: the INBOX, also if it is
+    /// a tombstone. `None` if there never was one, or if it became the INBOX of another user, who
+    /// has the files now.
+    ///
+    /// # Errors
+    /// If the mailbox list cannot be read.
+    pub fn home_mailbox(
+        &self,
+        list: &mut MailboxList,
+        user: &UserId,
+    ) -> Result<Option<MailboxEntry>, SpoolError> {
+        let Some(inbox) = list.find(&self.namespace().inbox_of(user))? else {
+            return Ok(None);
+        };
+        if inbox.is_tombstone()
+            && let Some(now) = list.find_id(&inbox.unique_id)?
+            && self.namespace().owner_of(&now.name) != Some(self.namespace().canonical_user(user))
+        {
+            return Ok(None);
+        }
+        Ok(Some(inbox))
+    }
+
     /// Where the files of a user are.
     ///
     /// # Errors
@@ -343,11 +374,8 @@ impl Store {
         user: &UserId,
         file: UserFile,
     ) -> Result<PathBuf, SpoolError> {
-        let inbox = list.find(&self.namespace().inbox_of(user))?;
-        let inbox = inbox
-            .as_ref()
-            .map(|inbox| (inbox.mailbox_type, &inbox.unique_id));
-        Ok(self.layout.user_file(UserHome::of(user, inbox), file))
+        let inbox = self.home_mailbox(list, user)?;
+        Ok(self.layout.user_file(home_of(user, inbox.as_ref()), file))
     }
 
     /// What a user has seen of mailboxes that are not the user's own.
@@ -431,11 +459,8 @@ impl Store {
         list: &mut MailboxList,
         user: &UserId,
     ) -> Result<PathBuf, SpoolError> {
-        let inbox = list.find(&self.namespace().inbox_of(user))?;
-        let inbox = inbox
-            .as_ref()
-            .map(|inbox| (inbox.mailbox_type, &inbox.unique_id));
-        Ok(self.layout.sieve_directory(UserHome::of(user, inbox)))
+        let inbox = self.home_mailbox(list, user)?;
+        Ok(self.layout.sieve_directory(home_of(user, inbox.as_ref())))
     }
 
     /// Tells others of changes: the channels of the sync log that want to know.

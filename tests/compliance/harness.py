@@ -47,7 +47,12 @@ class Instance:
         return done
 
     def create(self, *options):
-        self.lab("create", "--port-base", str(self.base), *options)
+        second = self.dir + "/spool2"
+        self.lab("create", "--port-base", str(self.base), "--option", "partition-second: " + second, *options)
+        os.mkdir(second)
+        if ROOT:
+            import pwd
+            os.chown(second, pwd.getpwnam("cyrus").pw_uid, -1)
         self.lab("start")
 
     def as_cyrus(self, *command, **more):
@@ -157,6 +162,28 @@ class Scenario:
             lmtp.deliver(user or self.user, message)
         finally:
             lmtp.close()
+
+    @contextlib.contextmanager
+    def configured(self, *options):
+        """Gives the replica's sync_server other options while this lasts; no session may be open."""
+        path = self.replica.dir + "/imapd.conf"
+        with open(path, encoding="utf-8") as file:
+            usual = file.read()
+        keys = tuple(option.split(":")[0] + ":" for option in options)
+        kept = [line for line in usual.splitlines() if not line.startswith(keys)]
+        try:
+            self.reconfigure(path, "\n".join([*kept, *options]) + "\n")
+            yield
+        finally:
+            self.reconfigure(path, usual)
+
+    def reconfigure(self, path, text):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        if self.pair.ours:
+            # the stock server has a new process for each connection, which reads its options anew
+            self.replica.lab("unserve")
+            self.replica.lab("serve")
 
     # -- replication by the stock client
     def sync(self, *args, status=0, input=None):

@@ -147,9 +147,16 @@ def mailboxes_db(instance, users, extra=()):
     return [line for _, _, _, line in sorted(lines)], ids
 
 
-def directory(instance, uniqueid):
-    path = "%s/spool/uuid/%s/%s/%s" % (instance.dir, uniqueid[0], uniqueid[1], uniqueid)
-    return path if os.path.isdir(path) else None
+def directories(instance, name, uniqueid):
+    """Where files of a mailbox are, on both partitions and in both layouts: {what it is called: path}."""
+    places = {"": "spool/uuid/%s/%s/%s" % (uniqueid[0], uniqueid[1], uniqueid), " (legacy)": "spool/" + name.replace(".", "/")}
+    found = {}
+    for partition, spool in (("", "spool"), (" (second)", "spool2")):
+        for layout, place in places.items():
+            path = "%s/%s" % (instance.dir, place.replace("spool", spool, 1))
+            if os.path.exists(path + "/cyrus.index"):
+                found[partition + layout] = path
+    return found
 
 
 def files_of(path):
@@ -161,6 +168,9 @@ def files_of(path):
 
     for name in sorted(os.listdir(path), key=order):
         info = os.stat(os.path.join(path, name))
+        if stat.S_ISDIR(info.st_mode):
+            # in the legacy layout the mailboxes below
+            continue
         if name == "cyrus.annotations":
             # made at the latest when a stock program opens the mailbox; its content is in the records
             continue
@@ -272,8 +282,10 @@ def dump(instance, users, mask, extra=()):
         if own != seen:
             lines += ["-- served otherwise"] + sorted(set(own) - set(seen)) + ["-- instead of"] + sorted(set(seen) - set(own))
     for name in names:
-        path = directory(instance, ids.get(name, "--"))
-        lines += ["-- files of " + name] + (files_of(path) if path else ["  no directory"])
+        found = directories(instance, name, ids.get(name, "--"))
+        lines += ["-- files of " + name] + ([] if found else ["  no directory"])
+        for what, path in found.items():
+            lines += [" in its directory" + what] * bool(what) + files_of(path)
     lines += ["-- mbexamine"] + examined(instance, names)
     lines += ["-- files of the users"] + user_files(instance, users, ids) + quota_files(instance, users)
     lines += ["-- reconstruct -n -G"] + reconstructed(instance, names)

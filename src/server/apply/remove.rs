@@ -5,14 +5,14 @@ use std::sync::Arc;
 use tracing::info;
 
 use super::folder;
-use crate::mail::{MailboxName, UserId};
+use crate::mail::{MailboxName, TypeFlags, UserId};
 use crate::protocol::reply::Refusal;
 use crate::server::engine::Engine;
 use crate::server::failure::Failure;
 use crate::spool::disk::LockKind;
-use crate::spool::layout::UserHome;
 use crate::spool::lock::UserLock;
 use crate::spool::mailboxes::{Deleted, MailboxEntry};
+use crate::spool::store::home_of;
 use crate::spool::synclog::LogItem;
 
 /// Deletes a mailbox at once. A tombstone stays, or an intermediate if it has children; nothing
@@ -52,23 +52,24 @@ pub fn unuser(engine: &mut Engine, user: &UserId) -> Result<(), Failure> {
     let namespace = store.namespace();
     let inbox_name = namespace.inbox_of(user);
     let lock = store.locks.user(user, LockKind::Exclusive)?;
-    let inbox = engine.list.find(&inbox_name)?;
     remove_subscriptions(engine, user)?;
+    let home = store.home_mailbox(&mut engine.list, user)?;
     let entries = engine.list.of_user(user, Deleted::Skip)?;
     for entry in entries.iter().rev().filter(|entry| entry.is_real()) {
         remove(engine, &lock, entry)?;
     }
-    let inbox = inbox.as_ref().filter(|entry| !entry.is_tombstone());
-    let home = UserHome::of(
-        user,
-        inbox.map(|inbox| (inbox.mailbox_type, &inbox.unique_id)),
-    );
     remove_quota_roots(engine, &inbox_name)?;
-    if inbox.is_some() {
-        store.remove_user_files(home)?;
+    if home.as_ref().is_some_and(files_go_with) {
+        store.remove_user_files(home_of(user, home.as_ref()))?;
     }
     store.log(&[LogItem::Unuser(user.clone())])?;
     Ok(())
+}
+
+/// Whether the user's own files are to go: not those of an INBOX that was renamed away before,
+/// since it may come back; but in the legacy layout they are not tied to it.
+fn files_go_with(inbox: &MailboxEntry) -> bool {
+    !inbox.is_tombstone() || inbox.mailbox_type.flags.contains(TypeFlags::LEGACY_LAYOUT)
 }
 
 /// Removes the subscriptions one by one: the file stays if the INBOX was renamed away.

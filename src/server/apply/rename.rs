@@ -2,20 +2,23 @@
 
 use std::sync::Arc;
 
+use tracing::info;
+
 use super::folder;
-use crate::mail::{MailboxName, ModSeq, TypeFlags};
 use crate::protocol::command::Rename;
 use crate::protocol::reply::Refusal;
 use crate::server::engine::Engine;
 use crate::server::failure::Failure;
 use crate::spool::disk::LockKind;
 use crate::spool::lock::UserLock;
-use crate::spool::mailboxes::MailboxEntry;
+use crate::spool::mailbox::MailboxPlace;
+use crate::spool::mailboxes::{MailboxEntry, VisibilityChange};
+use crate::spool::quota::QuotaRoot;
 use crate::spool::synclog::LogItem;
 
-/// Renames one mailbox; those below it have requests of their own. Unique id, modseqs and
-/// UIDVALIDITY stay, the update that follows brings new ones. On disk before the answer: the
-/// mailbox's header, then the mailbox list.
+/// Renames one mailbox, moves it to another partition, or both. Those above and below it have
+/// requests of their own: a mailbox made here in a name's way would refuse the next of them. Unique id, modseqs and UIDVALIDITY stay, the update that follows brings new ones.
+/// On disk before the answer: the mailbox's files, then the mailbox list.
 pub fn rename(engine: &mut Engine, request: &Rename) -> Result<(), Failure> {
     let store = Arc::clone(&engine.store);
     let namespace = store.namespace();
@@ -31,80 +34,128 @@ pub fn rename(engine: &mut Engine, request: &Rename) -> Result<(), Failure> {
         .find(&request.old)?
         .filter(|entry| !entry.is_tombstone());
     let old = old.ok_or(Failure::Refused(Refusal::MailboxNonexistent))?;
+    let new = renamed_entry(&old, request);
+    check(engine, &old, &new)?;
+    let places = [&old, &new].map(|entry| Engine::in_mailbox(&old.name, store.place(entry)));
+    match places {
+        [Ok(Some(from)), Ok(Some(to))] if from.paths != to.paths => {
+            relocate(engine, [lock, new_lock], [&old, &new], [from, to])?;
+        }
+        [Ok(_), Ok(_)] => rename_in_place(engine, lock, &old, new)?,
+        [Err(failure), _] | [_, Err(failure)] => return Err(failure),
+    }
+    info!(
+        sync_mailbox = %request.new, sync_uniqueid = %old.unique_id,
+        "Rename: {} -> {}", request.old, request.new
+    );
     if request.old == request.new {
-        return Err(impossible(match &request.partition {
-            Some(partition) if old.partition.as_ref() != Some(partition) => {
-                format!(
-                    "{}: moving a mailbox to another partition is not supported",
-                    old.name
-                )
-            }
-            _ => format!("{}: neither name nor partition would change", old.name),
-        }));
+        return Ok(store.mailbox_changed(&request.new, &[LogItem::Mailbox(request.new.clone())])?);
     }
-    folder::check_creatable(engine, &request.new)?;
-    let target = engine.list.find(&request.new)?;
-    if target.is_some_and(|entry| entry.is_real()) {
-        return Err(impossible(format!(
-            "{} exists, {} cannot be renamed to it",
-            request.new, request.old
-        )));
-    }
-    check_inbox(engine, request)?;
-    let mut new = MailboxEntry {
-        name: request.new.clone(),
-        ..old.clone()
-    };
-    if old.is_real() {
-        new.folder_modseq = rename_files(engine, lock, &old, &request.new)?;
-    }
-    let visibility = engine.list.rename(&old, &new)?;
-    store.tell_visibility(&mut engine.list, &visibility)?;
-    folder::ensure_parents(engine, new_lock, &request.new)?;
     store.mailbox_changed(&request.old, &[])?;
     let renamed = LogItem::Rename(request.old.clone(), request.new.clone());
-    store.mailbox_changed(&request.new, &[renamed])?;
-    Ok(())
+    Ok(store.mailbox_changed(&request.new, &[renamed])?)
 }
 
 fn impossible(reason: impl Into<String>) -> Failure {
     Failure::explained(Refusal::Unknown, reason)
 }
 
-/// An INBOX may become another user's INBOX or a deleted mailbox, nothing else.
-fn check_inbox(engine: &Engine, request: &Rename) -> Result<(), Failure> {
+/// What the list is to say. A name that only the list knows has no partition to leave.
+fn renamed_entry(old: &MailboxEntry, request: &Rename) -> MailboxEntry {
+    let partition = match &request.partition {
+        Some(partition) if old.is_real() => Some(partition.clone()),
+        _ => old.partition.clone(),
+    };
+    MailboxEntry {
+        name: request.new.clone(),
+        partition,
+        ..old.clone()
+    }
+}
+
+/// Checks all that can be known before something is written: the names, and the partition.
+fn check(engine: &mut Engine, old: &MailboxEntry, new: &MailboxEntry) -> Result<(), Failure> {
+    if old.name == new.name {
+        if old.partition == new.partition {
+            let reason = format!("{}: neither name nor partition would change", old.name);
+            return Err(impossible(reason));
+        }
+        return Ok(());
+    }
+    folder::check_creatable(engine, &new.name)?;
+    let target = engine.list.find(&new.name)?;
+    if target.is_some_and(|entry| entry.is_real()) {
+        return Err(impossible(format!(
+            "{} exists, {} cannot be renamed to it",
+            new.name, old.name
+        )));
+    }
+    // An INBOX may become another user's INBOX or a deleted mailbox, nothing else.
     let namespace = engine.store.namespace();
-    let becomes_mailbox = namespace.is_inbox(&request.old)
-        && !namespace.is_inbox(&request.new)
-        && !namespace.is_deleted(&request.new);
+    let becomes_mailbox = namespace.is_inbox(&old.name)
+        && !namespace.is_inbox(&new.name)
+        && !namespace.is_deleted(&new.name);
     if becomes_mailbox {
         return Err(Failure::Refused(Refusal::MailboxNotSupported));
     }
     Ok(())
 }
 
-/// Gives the mailbox's files the new name and the quota root that goes with it; returns its
-/// HIGHESTMODSEQ, which becomes the modseq of the entry.
-fn rename_files(
-    engine: &Engine,
+/// Gives a mailbox that keeps its directory the new name, and the quota root that goes with it.
+fn rename_in_place(
+    engine: &mut Engine,
     lock: &UserLock,
     old: &MailboxEntry,
-    new: &MailboxName,
-) -> Result<ModSeq, Failure> {
-    let store = &engine.store;
-    if old.mailbox_type.flags.contains(TypeFlags::LEGACY_LAYOUT) {
-        return Err(impossible(format!(
-            "{}: renaming a mailbox of the legacy layout is not supported",
-            old.name
-        )));
+    mut new: MailboxEntry,
+) -> Result<(), Failure> {
+    let store = Arc::clone(&engine.store);
+    if old.is_real() {
+        let mailbox = Engine::in_mailbox(&old.name, store.open_for_writing(lock, old))?
+            .ok_or(Failure::Refused(Refusal::MailboxNonexistent))?;
+        new.folder_modseq = mailbox.index_header().highest_modseq;
+        let mut changes = mailbox.prepare()?;
+        changes.set_name(new.name.clone());
+        changes.set_quota_root(store.quotas()?.find_root(&new.name)?);
+        let prepared = changes.finish()?;
+        store.commit(mailbox, prepared, None)?;
     }
-    let mailbox = Engine::in_mailbox(&old.name, store.open_for_writing(lock, old))?
+    let visibility = engine.list.rename(old, &new)?;
+    Ok(store.tell_visibility(&mut engine.list, &visibility)?)
+}
+
+/// Moves a mailbox to another directory: on another partition, or in the legacy layout under
+/// another name.
+fn relocate(
+    engine: &mut Engine,
+    [lock, new_lock]: [&UserLock; 2],
+    [old, new]: [&MailboxEntry; 2],
+    [from, to]: [MailboxPlace; 2],
+) -> Result<(), Failure> {
+    let store = Arc::clone(&engine.store);
+    let exclusive = |lock, place: &MailboxPlace| {
+        store
+            .locks
+            .mailbox(lock, &place.name, place.home(), LockKind::Exclusive)
+    };
+    let target_lock = if from.home() == to.home() {
+        None
+    } else {
+        Some(exclusive(new_lock, &to)?)
+    };
+    let source_lock = exclusive(lock, &from)?;
+    let mailbox = Engine::in_mailbox(&old.name, store.mailboxes.write(from, source_lock))?
         .ok_or(Failure::Refused(Refusal::MailboxNonexistent))?;
-    let mut changes = mailbox.prepare()?;
-    changes.set_name(new.clone());
-    changes.set_quota_root(store.quotas()?.find_root(new)?);
-    let prepared = changes.finish()?;
-    let highest_modseq = mailbox.index_header().highest_modseq;
-    store.commit(mailbox, prepared, None)?;
-    Ok(highest_modseq)
+    let mut new = new.clone();
+    if old.name != new.name {
+        new.folder_modseq = mailbox.index_header().highest_modseq;
+    }
+    let quota_root = store.quotas()?.find_root(&new.name)?;
+    let charge = |root: &QuotaRoot, amounts| store.charge(&old.name, root, amounts);
+    let mut visibility = VisibilityChange::default();
+    let switch = || {
+        visibility = engine.list.rename(old, &new)?;
+        Ok(())
+    };
+    mailbox.relocate(&to, target_lock.as_ref(), quota_root, charge, switch)?;
+    Ok(store.tell_visibility(&mut engine.list, &visibility)?)
 }
