@@ -1,8 +1,9 @@
 //! Carries out the requests of one session.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tracing::info;
+use tracing::{debug, info, warn};
 
 use super::failure::Failure;
 use super::output::Output;
@@ -10,6 +11,8 @@ use super::{apply, get, reserve, restore};
 use crate::mail::MailboxName;
 use crate::protocol::command::{Answer, Apply, Get, Request, Restore};
 use crate::spool::SpoolError;
+use crate::spool::disk::LockKind;
+use crate::spool::mailbox::{CleanedUp, Mailbox};
 use crate::spool::mailboxes::MailboxList;
 use crate::spool::staging::Staging;
 use crate::spool::store::Store;
@@ -27,6 +30,8 @@ pub struct Engine {
     pub(super) force: bool,
     /// Whether Sieve scripts travel as messages.
     pub(super) sieve_mailbox: bool,
+    /// Mailboxes with files or records of expunged messages that are to go.
+    cleanup_due: BTreeSet<MailboxName>,
 }
 
 impl Engine {
@@ -41,6 +46,7 @@ impl Engine {
             store,
             force: false,
             sieve_mailbox: false,
+            cleanup_due: BTreeSet::new(),
         })
     }
 
@@ -62,6 +68,44 @@ impl Engine {
     /// RESTART: drops all reservations and removes their staged files.
     pub fn restart(&mut self) {
         self.staging.clear();
+    }
+
+    /// Notes a mailbox that is about to be closed for [`Engine::clean_up`], if it needs that.
+    pub(super) fn note_cleanup(&mut self, mailbox: &Mailbox<'_>) {
+        if mailbox.needs_cleanup() {
+            self.cleanup_due.insert(mailbox.place().name.clone());
+        }
+    }
+
+    /// Removes what `expunge_mode` no longer keeps of expunged messages in the mailboxes that
+    /// the last request used. To be called after the answer: the client need not wait for it, and
+    /// what fails is due again when the mailbox is next used.
+    pub fn clean_up(&mut self) {
+        while let Some(name) = self.cleanup_due.pop_first() {
+            match self.clean_up_mailbox(&name) {
+                Ok(done) => debug!(
+                    sync_mailbox = %name,
+                    "{name}: removed {} files, {} records of expunged messages", done.unlinked, done.removed
+                ),
+                Err(error) => warn!(sync_mailbox = %name, "{name}: cleanup failed: {error}"),
+            }
+        }
+    }
+
+    fn clean_up_mailbox(&mut self, name: &MailboxName) -> Result<CleanedUp, SpoolError> {
+        let lock = self.store.locks.owner_of(name, LockKind::Exclusive)?;
+        let entry = self.list.find(name)?;
+        let place = match &entry {
+            Some(entry) => self.store.place(entry)?,
+            None => None,
+        };
+        let Some(place) = place else {
+            return Ok(CleanedUp::default());
+        };
+        let locks = &self.store.locks;
+        let exclusive = locks.mailbox(&lock, name, place.home(), LockKind::Exclusive)?;
+        let done = self.store.mailboxes.clean_up(place, exclusive)?;
+        Ok(done.unwrap_or_default())
     }
 
     /// The staging area, to which message files go while they arrive.

@@ -1,6 +1,7 @@
 //! GET: what the store holds (commands §2).
 
 use std::io;
+use std::sync::Arc;
 
 use aws_lc_rs::digest;
 
@@ -127,7 +128,7 @@ fn mailbox_line(item: MailboxItem, output: &mut Output<'_>) -> Result<(), Failur
 /// The states of those mailboxes that this session may see. One that vanished meanwhile is left
 /// out; one that cannot be read fails the request, or the client would believe it gone.
 fn items_of(
-    engine: &Engine,
+    engine: &mut Engine,
     lock: &UserLock,
     entries: &[MailboxEntry],
 ) -> Result<Vec<MailboxItem>, Failure> {
@@ -141,10 +142,12 @@ fn items_of(
             items.push(intermediate_item(entry));
             continue;
         }
-        let opened = engine.store.open_for_reading(lock, entry);
+        let store = Arc::clone(&engine.store);
+        let opened = store.open_for_reading(lock, entry);
         if let Some(mailbox) = Engine::in_mailbox(&entry.name, opened)? {
             let annotations = engine.store.mailbox_annotations(entry);
             let annotations = Engine::in_mailbox(&entry.name, annotations)?;
+            engine.note_cleanup(&mailbox);
             items.push(mailbox_item(entry, &mailbox, annotations));
         }
     }
@@ -161,9 +164,11 @@ pub fn full_mailbox(
     let entry = engine.list.find(name)?.filter(MailboxEntry::is_real);
     let entry = entry.ok_or(Failure::Refused(Refusal::MailboxNonexistent))?;
     let (item, flags, records) = {
-        let lock = engine.store.locks.owner_of(name, LockKind::Shared)?;
-        let mailbox = Engine::in_mailbox(name, engine.store.open_for_reading(&lock, &entry))?
+        let store = Arc::clone(&engine.store);
+        let lock = store.locks.owner_of(name, LockKind::Shared)?;
+        let mailbox = Engine::in_mailbox(name, store.open_for_reading(&lock, &entry))?
             .ok_or(Failure::Refused(Refusal::MailboxNonexistent))?;
+        engine.note_cleanup(&mailbox);
         let numbering = Records::of(mailbox.header());
         let records: Result<Vec<Record>, SpoolError> = mailbox
             .records()

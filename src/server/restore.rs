@@ -121,13 +121,13 @@ fn restore_new(
 }
 
 fn append_all(
-    engine: &Engine,
+    engine: &mut Engine,
     mailbox: WritableMailbox<'_>,
     entry: &MailboxEntry,
     request: &RestoreMailbox,
     kept: Kept,
 ) -> Result<(), Failure> {
-    let store = &engine.store;
+    let store = Arc::clone(&engine.store);
     let index = mailbox.index_header();
     let mut header = HeaderUpdate::of(index);
     let mut changes = mailbox.prepare()?;
@@ -163,7 +163,9 @@ fn append_all(
     );
     let prepared = changes.finish()?;
     store.replace_mailbox_annotations(entry, &annotations)?;
-    store.commit(mailbox, prepared, Some(&engine.staging))?;
+    let (mailbox, _) = store.commit(mailbox, prepared, Some(&engine.staging))?;
+    engine.note_cleanup(&mailbox);
+    drop(mailbox);
     let items = [
         LogItem::Append(entry.name.clone()),
         LogItem::Mailbox(entry.name.clone()),

@@ -197,6 +197,7 @@ impl Session {
                 Next::Continue => {}
                 Next::End(status) => return self.send(&status),
             }
+            engine.clean_up();
         }
     }
 

@@ -36,7 +36,9 @@ pub fn expunge(engine: &mut Engine, request: &Expunge) -> Result<(), Failure> {
         None => false,
     };
     let prepared = changes.finish()?;
-    engine.store.commit(mailbox, prepared, None)?;
+    let (mailbox, _) = engine.store.commit(mailbox, prepared, None)?;
+    engine.note_cleanup(&mailbox);
+    drop(mailbox);
     engine
         .store
         .mailbox_changed(name, &[LogItem::Mailbox(name.clone())])?;

@@ -256,6 +256,7 @@ fn transfer(
     if item.mailbox_type.kind == MailboxKind::Sieve {
         super::sieve::follow(engine, &mailbox)?;
     }
+    engine.note_cleanup(&mailbox);
     drop(mailbox);
     let new_entry = MailboxEntry {
         acl: Some(item.acl.clone()),

@@ -1,5 +1,7 @@
 //! APPLY SUB, UNSUB, SEEN, ANNOTATION: what is not part of a mailbox (commands §4.6, §4.7, §4.10).
 
+use std::sync::Arc;
+
 use crate::mail::{Annotation, ModSeq, UserId};
 use crate::protocol::command::{AnnotationKey, SeenState, Subscription};
 use crate::protocol::reply::Refusal;
@@ -78,7 +80,7 @@ fn annotate_mailbox(
     name: &crate::mail::MailboxName,
     annotation: &Annotation,
 ) -> Result<(), Failure> {
-    let store = &engine.store;
+    let store = Arc::clone(&engine.store);
     let lock = store.locks.owner_of(name, LockKind::Exclusive)?;
     let entry = engine.list.find(name)?.filter(MailboxEntry::is_real);
     let entry = entry.ok_or(Failure::Refused(Refusal::MailboxNonexistent))?;
@@ -100,6 +102,8 @@ fn annotate_mailbox(
     let mut changes = mailbox.prepare()?;
     changes.mailbox_annotations_changed(before, octets(&store.mailbox_annotations(&entry)?));
     let prepared = changes.finish()?;
-    store.commit(mailbox, prepared, None)?;
+    let (mailbox, _) = store.commit(mailbox, prepared, None)?;
+    engine.note_cleanup(&mailbox);
+    drop(mailbox);
     Ok(store.mailbox_changed(name, &[LogItem::Mailbox(name.clone())])?)
 }

@@ -6,7 +6,7 @@
 //! until a daemon repacks.
 
 use super::message_annotations;
-use super::open::{Mailboxes, StoredRecord, WritableMailbox, not_covered, record_offset};
+use super::open::{Mailbox, Mailboxes, StoredRecord, WritableMailbox, not_covered, record_offset};
 use super::place::MailboxPlace;
 use super::record::IndexRecord;
 use super::totals::earliest;
@@ -66,13 +66,15 @@ fn is_due(record: &IndexRecord) -> bool {
         .intersects(InternalFlags::NEEDS_CLEANUP | InternalFlags::UNLINKED)
 }
 
-impl WritableMailbox<'_> {
+impl Mailbox<'_> {
     /// Whether [`Mailboxes::clean_up`] has something to do.
     pub fn needs_cleanup(&self) -> bool {
         let due = MailboxOptions::NEEDS_UNLINK | MailboxOptions::NEEDS_REPACK;
-        self.0.index_header.options.intersects(due)
+        self.index_header.options.intersects(due)
     }
+}
 
+impl WritableMailbox<'_> {
     fn unlink(self) -> Result<CleanedUp, SpoolError> {
         let due = self.remove_files_of_due_records()?;
         let mut changes = self.prepare()?;
