@@ -5,10 +5,13 @@ use std::time::Duration;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use nix::unistd::{Gid, Group, User, getgrouplist};
 
+use super::passwords::{self, PasswordFileError, Verifiers};
 use super::saslauthd::{self, SaslauthdError};
 use super::sasldb::{self, Password, SasldbError};
 use crate::config::{Config, PasswordCheck, SaslSettings};
 use crate::mail::UserId;
+use crate::protocol::sasl::ScramHash;
+use crate::protocol::sasl::server::ScramSecret;
 
 /// The service name by which saslauthd and PAM know us.
 const SERVICE: &str = "csync";
@@ -38,7 +41,10 @@ pub enum AuthError {
         /// Who it wants to be.
         wanted: String,
     },
-    /// The password file is of no use.
+    /// Our password file is of no use.
+    #[error(transparent)]
+    PasswordFile(#[from] PasswordFileError),
+    /// The password file of Cyrus SASL is of no use.
     #[error(transparent)]
     Sasldb(#[from] SasldbError),
     /// saslauthd could not be asked.
@@ -49,7 +55,10 @@ pub enum AuthError {
 impl AuthError {
     /// Whether the fault is with this server and the same login may succeed later.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, AuthError::Sasldb(_) | AuthError::Saslauthd(_))
+        matches!(
+            self,
+            AuthError::PasswordFile(_) | AuthError::Sasldb(_) | AuthError::Saslauthd(_)
+        )
     }
 }
 
@@ -153,16 +162,41 @@ impl Authenticator {
         self.policy.canonical(login)
     }
 
-    /// The password of a user in sasldb, for mechanisms that do not send it; `None` if the user is
-    /// unknown.
+    /// What SCRAM needs of a user; `None` if the user is unknown, or known without that.
     ///
     /// # Errors
-    /// If sasldb cannot be read.
-    pub fn password_of(&self, user: &UserId) -> Result<Option<Password>, AuthError> {
+    /// If a file of passwords cannot be read.
+    pub fn scram_secret(
+        &self,
+        user: &UserId,
+        hash: ScramHash,
+    ) -> Result<Option<ScramSecret>, AuthError> {
+        if let Some(verifiers) = self.verifiers(user)? {
+            return Ok(verifiers.scram(hash).cloned());
+        }
+        match self.password_of(user)? {
+            Some(password) => Ok(ScramSecret::from_password(hash, &password).ok()),
+            None => Ok(None),
+        }
+    }
+
+    /// What our own password file knows of a user (`cyrus_sync_password_file`).
+    fn verifiers(&self, user: &UserId) -> Result<Option<Verifiers>, AuthError> {
+        match &self.settings.password_file {
+            Some(path) => Ok(passwords::find(path, user)?),
+            None => Ok(None),
+        }
+    }
+
+    /// The password of a user in sasldb; `None` if the user is unknown.
+    fn password_of(&self, user: &UserId) -> Result<Option<Password>, AuthError> {
         let (local, realm) = split_realm(user);
         let realm = realm.unwrap_or(&self.default_realm);
-        let path = &self.settings.sasldb_path;
-        Ok(sasldb::password(path, local, realm)?)
+        match sasldb::password(&self.settings.sasldb_path, local, realm) {
+            // Our own file is enough.
+            Err(error) if error.is_absence() && self.settings.password_file.is_some() => Ok(None),
+            password => Ok(password?),
+        }
     }
 
     /// Lets somebody in who shows a password. `wanted` is whom it wants to act as: nobody in
@@ -180,6 +214,13 @@ impl Authenticator {
         // Some back ends of saslauthd take an empty password for a login without one.
         if password.is_empty() {
             return Err(AuthError::WrongPassword(user.to_string()));
+        }
+        // Whom our own file knows is judged by it alone.
+        if let Some(verifiers) = self.verifiers(&user)? {
+            return match verifiers.fits(password) {
+                true => self.admit(&user, wanted),
+                false => Err(AuthError::WrongPassword(user.to_string())),
+            };
         }
         let mut refusal = AuthError::UnknownUser(user.to_string());
         for check in &self.settings.password_checks {
@@ -331,6 +372,44 @@ mod tests {
             login("anyone", "x"),
             Err(AuthError::IllegalUser(_))
         ));
+    }
+
+    #[test]
+    fn our_own_password_file_goes_before_sasldb() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("passwords");
+        let lines = format!("cyrus_sync_password_file: {}", path.display());
+        let authenticator = authenticator(&lines);
+        let login = |user, password| authenticator.check_plain(user, "", password);
+        assert!(login("cyrus", b"x").unwrap_err().is_temporary());
+        let repl = UserId::parse("repl").unwrap();
+        passwords::set(&path, &repl, b"from our file").unwrap();
+        assert!(login("Repl", b"from our file").unwrap().is_admin);
+        assert!(matches!(
+            login("repl", b"secret2"),
+            Err(AuthError::WrongPassword(_))
+        ));
+        assert!(login("cyrus", "pass word ü".as_bytes()).is_ok());
+        let secret = authenticator.scram_secret(&repl, ScramHash::Sha256);
+        assert!(secret.unwrap().unwrap().fits(b"from our file"));
+        let gone = UserId::parse("gone").unwrap();
+        let secret = authenticator.scram_secret(&gone, ScramHash::Sha1);
+        assert!(secret.unwrap().is_none());
+    }
+
+    #[test]
+    fn our_own_password_file_is_enough() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("passwords");
+        let gone = UserId::parse("gone").unwrap();
+        passwords::set(&path, &UserId::parse("repl").unwrap(), b"x").unwrap();
+        let lines = format!("cyrus_sync_password_file: {}", path.display());
+        let mut authenticator = authenticator(&lines);
+        authenticator.settings.sasldb_path = directory.path().join("absent");
+        let login = authenticator.check_plain("gone", "", b"x");
+        assert!(matches!(login, Err(AuthError::UnknownUser(_))));
+        let secret = authenticator.scram_secret(&gone, ScramHash::Sha256);
+        assert!(secret.unwrap().is_none());
     }
 
     #[test]

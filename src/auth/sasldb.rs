@@ -43,6 +43,16 @@ pub enum SasldbError {
     },
 }
 
+impl SasldbError {
+    /// Whether there is no such file.
+    pub fn is_absence(&self) -> bool {
+        match self {
+            SasldbError::Unreadable { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            SasldbError::Corrupt { .. } => false,
+        }
+    }
+}
+
 /// A password; any octets, wiped when dropped.
 pub type Password = Zeroizing<Vec<u8>>;
 

@@ -35,6 +35,11 @@ struct Arguments {
     /// Listen on ADDRESS:PORT or on a Unix socket, if no socket is inherited; may be repeated
     #[arg(long, value_name = "ADDR")]
     listen: Vec<ListenAddress>,
+
+    /// Listen on ADDRESS:PORT with TLS from the first octet on, if no socket is inherited; may be
+    /// repeated
+    #[arg(long, value_name = "ADDR")]
+    listen_tls: Vec<std::net::SocketAddr>,
 }
 
 fn main() -> ExitCode {
@@ -88,7 +93,11 @@ fn run(arguments: &Arguments) -> Result<(), Stop> {
 }
 
 async fn serve(arguments: &Arguments, store: Store) -> Result<(), Stop> {
-    let listeners = listen::listeners(&arguments.listen).map_err(stop(exit::USAGE))?;
+    let over_tls = arguments.listen_tls.iter().copied();
+    let addresses: Vec<ListenAddress> = (arguments.listen.iter().cloned())
+        .chain(over_tls.map(ListenAddress::Tls))
+        .collect();
+    let listeners = listen::listeners(&addresses).map_err(stop(exit::USAGE))?;
     let shutdown = Shutdown::default();
     let watchdog = Watchdog::from_environment();
     let settings = ServerSettings {

@@ -369,6 +369,7 @@ pub(super) fn tls(values: &Values) -> Result<TlsSettings, ConfigError> {
         required: values.switch(Key::TlsRequired)?,
         client: client_tls(values)?,
         server_pins: pins(values)?,
+        certificate_map: certificate_map(values)?,
         verify_server: values.switch(Key::ClientVerify)?,
     })
 }
@@ -391,12 +392,32 @@ fn client_tls(values: &Values) -> Result<Demand, ConfigError> {
 }
 
 fn pins(values: &Values) -> Result<Vec<[u8; 32]>, ConfigError> {
-    let pin = |text: &String| {
-        let digest = STANDARD.decode(text.strip_prefix("sha256:")?).ok()?;
-        <[u8; 32]>::try_from(digest).ok()
-    };
-    let pins: Option<Vec<_>> = values.list(Key::ServerPins).iter().map(pin).collect();
+    let pins = values.list(Key::ServerPins);
+    let pins: Option<Vec<_>> = pins.iter().map(|text| pin(text)).collect();
     pins.ok_or_else(|| values.wrong(Key::ServerPins, "sha256:BASE64 of 32 octets"))
+}
+
+fn pin(text: &str) -> Option<[u8; 32]> {
+    let digest = STANDARD.decode(text.strip_prefix("sha256:")?).ok()?;
+    <[u8; 32]>::try_from(digest).ok()
+}
+
+fn certificate_map(values: &Values) -> Result<Vec<CertificateRule>, ConfigError> {
+    let rule = |text: &String| {
+        let (mark, user) = text.rsplit_once('=')?;
+        let mark = match mark.split_once(':')? {
+            ("cn", name) => CertificateMark::CommonName(name.to_owned()),
+            ("san", name) => CertificateMark::AlternativeName(name.to_owned()),
+            _ => CertificateMark::Key(pin(mark)?),
+        };
+        let user = Some(user.to_owned()).filter(|user| !user.is_empty())?;
+        Some(CertificateRule { mark, user })
+    };
+    let rules: Option<Vec<_>> = values.list(Key::CertificateMap).iter().map(rule).collect();
+    rules.ok_or_else(|| {
+        let expected = "rules cn:NAME=USER, san:NAME=USER or sha256:BASE64=USER";
+        values.wrong(Key::CertificateMap, expected)
+    })
 }
 
 fn demand(values: &Values, key: Key) -> Result<Demand, ConfigError> {
@@ -416,6 +437,7 @@ pub(super) fn sasl(values: &Values) -> Result<SaslSettings, ConfigError> {
         client_plaintext: values.switch(Key::ClientPlaintext)?,
         mechanisms: mechanisms.map(|_| upper(values.list(Key::SaslMechList))),
         password_checks: password_checks(values)?,
+        password_file: values.path(Key::PasswordFile),
         sasldb_path: values.path(Key::SaslSasldbPath).unwrap_or_default(),
         saslauthd_path: values.path(Key::SaslSaslauthdPath).unwrap_or_default(),
         minimum_layer: values.number(Key::SaslMinimumLayer)?,
@@ -485,6 +507,7 @@ pub(super) fn limits(values: &Values) -> Result<Limits, ConfigError> {
         },
         connections: values.number(Key::MaxConnections)?.max(1),
         unauthenticated: values.number(Key::MaxUnauthenticated)?.max(1),
+        per_address: values.number(Key::MaxPerAddress)?.max(1),
         login_timeout: values.duration(Key::LoginTimeout)?,
         login_failures: values.number(Key::MaxLoginFailures)?.max(1),
         staged_messages: values.number(Key::MaxStaged)?,

@@ -30,9 +30,9 @@ pub use kind::Kind;
 pub use locks::{LockNaming, LockSettings};
 pub use places::{MetadataFiles, PartitionPlaces, Places};
 pub use sections::{
-    Backend, ChannelSettings, Databases, Demand, HostSettings, Keepalive, Limits, LoggingSettings,
-    MailboxSettings, NetworkSettings, PasswordCheck, ProcessSettings, Removal, ReplicationSettings,
-    SaslSettings, Secret, TlsSettings,
+    Backend, CertificateMark, CertificateRule, ChannelSettings, Databases, Demand, HostSettings,
+    Keepalive, Limits, LoggingSettings, MailboxSettings, NetworkSettings, PasswordCheck,
+    ProcessSettings, Removal, ReplicationSettings, SaslSettings, Secret, TlsSettings,
 };
 pub use table::{Key, SETTINGS, Setting};
 pub use unsupported::Unsupported;

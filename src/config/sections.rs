@@ -213,6 +213,26 @@ pub enum Demand {
     Require,
 }
 
+/// What a certificate must have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CertificateMark {
+    /// This common name in its subject.
+    CommonName(String),
+    /// This name or address among its alternative names (DNS, mail or URI).
+    AlternativeName(String),
+    /// A public key with this SHA-256.
+    Key([u8; 32]),
+}
+
+/// Whom a certificate with this mark stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateRule {
+    /// The mark.
+    pub mark: CertificateMark,
+    /// The user id it logs in as.
+    pub user: String,
+}
+
 /// TLS on both sides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsSettings {
@@ -230,6 +250,9 @@ pub struct TlsSettings {
     pub server_ca_file: Option<PathBuf>,
     /// The same as a directory.
     pub server_ca_directory: Option<PathBuf>,
+    /// Whom certificates of clients stand for (`cyrus_sync_certificate_map`); if empty, the user
+    /// whom their common name names.
+    pub certificate_map: Vec<CertificateRule>,
     /// TLS 1.2 may be spoken (`tls_versions`).
     pub tls12: bool,
     /// TLS 1.3 may be spoken (`tls_versions`).
@@ -268,6 +291,8 @@ pub struct SaslSettings {
     pub mechanisms: Option<Vec<String>>,
     /// Checks of passwords, in turn (`sasl_pwcheck_method`).
     pub password_checks: Vec<PasswordCheck>,
+    /// Our own password file, asked before all others (`cyrus_sync_password_file`).
+    pub password_file: Option<PathBuf>,
     /// The sasldb file (`sasl_sasldb_path`).
     pub sasldb_path: PathBuf,
     /// The socket of saslauthd (`sasl_saslauthd_path`).
@@ -309,8 +334,11 @@ pub struct Limits {
     pub syntax: crate::dlist::Limits,
     /// Connections served at the same time (`cyrus_sync_max_connections`).
     pub connections: u32,
-    /// Of these, not logged in (`cyrus_sync_max_unauthenticated`).
+    /// Connections that have not logged in (`cyrus_sync_max_unauthenticated`).
     pub unauthenticated: u32,
+    /// Connections of one address, logged in, and as many that are not
+    /// (`cyrus_sync_max_per_address`).
+    pub per_address: u32,
     /// Time for logging in (`cyrus_sync_login_timeout`).
     pub login_timeout: Duration,
     /// Failed logins before the connection is closed (`cyrus_sync_max_login_failures`).

@@ -241,6 +241,10 @@ settings! {
     TlsClientCaFile: "tls_client_ca_file", "tls.client_ca_file", Kind::Path, None;
     /// Directory of the authorities that vouch for clients.
     TlsClientCaDir: "tls_client_ca_dir", "tls.client_ca_directory", Kind::Path, None;
+    /// Whom certificates of clients stand for with EXTERNAL: rules `cn:NAME=USER` for a common name,
+    /// `san:NAME=USER` for an alternative name, `sha256:BASE64=USER` for the SHA-256 of a public
+    /// key; the first that fits counts. If unset, the common name is the user.
+    CertificateMap: "cyrus_sync_certificate_map", "tls.certificate_map", Kind::List, Some("");
     /// Revocation list for certificates of clients.
     TlsCrlFile: "tls_crl_file", "tls.revocation_list", Kind::Path, None;
     /// File of the authorities that vouch for replicas.
@@ -278,6 +282,8 @@ settings! {
     SaslPwcheckMethod: "sasl_pwcheck_method", "sasl.password_check", Kind::List, Some("auxprop");
     /// Where secrets of users come from. If unset, sasldb.
     SaslAuxpropPlugin: "sasl_auxprop_plugin", "sasl.secrets", Kind::List, None;
+    /// Password file that `syncctl passwd` writes: verifiers of passwords, asked before all others.
+    PasswordFile: "cyrus_sync_password_file", "sasl.password_file", Kind::Path, None;
     /// The sasldb file.
     SaslSasldbPath: "sasl_sasldb_path", "sasl.sasldb_path", Kind::Path, Some("/etc/sasldb2");
     /// The socket of saslauthd.
@@ -333,15 +339,19 @@ settings! {
     MaxList: "cyrus_sync_max_list", "limits.list", Kind::Number, Some("16777216");
     /// Memory for the values of one line, message files and record lists apart.
     MaxTree: "cyrus_sync_max_memory", "limits.memory", Kind::Size(1), Some("256M");
-    /// Connections that a server serves at the same time.
+    /// Sessions of clients that have logged in at the same time.
     MaxConnections: "cyrus_sync_max_connections", "limits.connections", Kind::Number, Some("100");
-    /// Of these, connections that have not logged in yet.
+    /// Further connections that have not logged in; when there are more, the oldest is closed.
     MaxUnauthenticated: "cyrus_sync_max_unauthenticated", "limits.unauthenticated",
-        Kind::Number, Some("20");
+        Kind::Number, Some("200");
+    /// Connections of one address (of one /64 network in IPv6) that are logged in, and as many that
+    /// are not.
+    MaxPerAddress: "cyrus_sync_max_per_address", "limits.per_address", Kind::Number, Some("70");
     /// Time in which a connection must have logged in.
     LoginTimeout: "cyrus_sync_login_timeout", "limits.login_timeout",
-        Kind::Duration('s'), Some("1m");
-    /// Failed logins after which a connection is closed.
+        Kind::Duration('s'), Some("30s");
+    /// Failed logins after which a connection is closed, and after which no login of its address is
+    /// tried until some minutes have passed: each minute makes up for one.
     MaxLoginFailures: "cyrus_sync_max_login_failures", "limits.login_failures",
         Kind::Number, Some("10");
     /// Messages that one connection may keep in staging.

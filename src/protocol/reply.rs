@@ -195,6 +195,8 @@ pub enum Status {
     NotImap,
     /// The server shuts down; the connection is closed behind this line.
     ShuttingDown,
+    /// There are too many sessions; the connection is closed behind this line.
+    TooManySessions,
 }
 
 impl fmt::Display for Status {
@@ -236,6 +238,7 @@ impl fmt::Display for Status {
             }
             Status::NotImap => "C01 BAD This is a replication server, not IMAP",
             Status::ShuttingDown => "BYE shutting down",
+            Status::TooManySessions => "BYE too many sessions",
         };
         f.write_str(text)
     }

@@ -35,6 +35,9 @@ pub enum StreamError {
     /// The peer sent a line without end.
     #[error("a line is longer than {0} octets")]
     LineTooLong(usize),
+    /// The peer sent more than it may before it has logged in.
+    #[error("the peer sent too much before it logged in")]
+    TooMuch,
     /// A value was left half written, so nothing may follow.
     #[error("the connection was left inside a value")]
     Unfinished,
@@ -77,6 +80,8 @@ pub struct Stream {
     /// Octets to be sent.
     output: Vec<u8>,
     timeout: Duration,
+    /// Octets that the peer may still send, decompressed, if that is limited.
+    allowance: Option<usize>,
     unfinished: bool,
 }
 
@@ -130,6 +135,7 @@ impl Stream {
             end: 0,
             output: Vec::new(),
             timeout,
+            allowance: None,
             unfinished: false,
         }
     }
@@ -151,6 +157,16 @@ impl Stream {
     /// Changes the longest silence that is tolerated.
     pub fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
+    }
+
+    /// Limits how many octets the peer may send from now on; `None` lifts the limit.
+    pub fn set_allowance(&mut self, octets: Option<usize>) {
+        self.allowance = octets;
+    }
+
+    /// What is left of the allowance, if there is one.
+    pub fn allowance(&self) -> Option<usize> {
+        self.allowance
     }
 
     /// What has been moved so far.
@@ -211,6 +227,9 @@ impl Stream {
         match limited(self.timeout, read).await {
             Ok(0) => Err(StreamError::Closed),
             Ok(count) => {
+                if let Some(left) = &mut self.allowance {
+                    *left = left.checked_sub(count).ok_or(StreamError::TooMuch)?;
+                }
                 self.end = count;
                 Ok(())
             }

@@ -1,11 +1,14 @@
 //! Before a session: the client shows that it is an administrator (wire-protocol §3).
 
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
-use crate::auth::{AuthError, Authenticator, Identity};
+use crate::auth::{AuthError, Authenticator, FailedLogins, Identity, failures};
+use crate::config::Config;
 use crate::protocol::connection::{ServerConnection, Verdict, Verifier};
 use crate::protocol::sasl::server::{Exchange, Failure, NotOffered, PasswordLogin, ScramSecret};
 use crate::protocol::sasl::wire::Response;
@@ -37,12 +40,9 @@ impl Verifier for Credentials<'_> {
         let user = user.to_owned();
         let secret = spawn_blocking(move || {
             let user = authenticator.canonical(&user)?;
-            authenticator.password_of(&user)
+            authenticator.scram_secret(&user, hash)
         });
-        let password = verdict_on(secret.await.map_err(|_| Failure::Internal)?, None)?;
-        password
-            .map(|password| ScramSecret::from_password(hash, &password))
-            .transpose()
+        verdict_on(secret.await.map_err(|_| Failure::Internal)?, None)
     }
 }
 
@@ -58,59 +58,121 @@ fn verdict_on<T>(checked: Result<T, AuthError>, refused: T) -> Result<T, Failure
     }
 }
 
-/// Runs one AUTHENTICATE and answers it, a refusal only after `failedloginpause`. `certificate` is
-/// the name in the client's verified certificate. `None` if the client is not let in; it may try
-/// again.
-///
-/// # Errors
-/// If the connection is lost.
-pub async fn authenticate(
-    connection: &mut ServerConnection,
-    authenticator: &Arc<Authenticator>,
-    offer: &Offer,
-    certificate: Option<&str>,
-    (mechanism, initial): (&str, Option<Response>),
-    peer: &str,
-) -> Result<Option<Identity>, StreamError> {
-    let allowed = mechanism
-        .parse::<Mechanism>()
-        .map_err(|_| Failure::NotOffered(NotOffered::NoMechanism))
-        .and_then(|mechanism| {
-            offer
-                .check(mechanism)
-                .map(|()| mechanism)
-                .map_err(Failure::NotOffered)
-        });
-    let verdict = match allowed {
-        Ok(mechanism) => {
-            let exchange = Exchange::begin(mechanism, certificate.map(str::to_owned));
-            connection
-                .authenticate(exchange, initial, &Credentials(authenticator))
-                .await?
-        }
-        Err(failure) => Verdict::Failed(failure),
-    };
-    let (verdict, identity) = admit(authenticator, verdict);
-    match &identity {
-        Some(identity) => {
-            info!(
-                sync_peer = peer,
-                "login: {peer} {} {mechanism} User logged in", identity.user
-            );
-        }
-        None => {
-            warn!(
-                sync_peer = peer,
-                "badlogin: {peer} {mechanism} {}",
-                verdict.status(offer.tls)
-            );
-            if matches!(verdict, Verdict::Failed(_)) {
-                tokio::time::sleep(authenticator.failed_login_pause()).await;
-            }
+/// Who decides about logins, and what it remembers of those that failed.
+#[derive(Debug)]
+pub struct Gate {
+    authenticator: Arc<Authenticator>,
+    failed: Mutex<FailedLogins>,
+    /// Failures of one address after which no login is tried (`cyrus_sync_max_login_failures`).
+    most_failures: u32,
+}
+
+/// A client that wants to log in.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// Its address, as the log shows it.
+    pub peer: &'a str,
+    /// Where its failures are counted.
+    pub origin: IpAddr,
+    /// The name in its verified certificate.
+    pub certificate: Option<&'a str>,
+    /// The mechanisms it may use.
+    pub offer: &'a Offer,
+}
+
+impl Gate {
+    /// A gate as the configuration says.
+    pub fn new(config: &Config) -> Gate {
+        Gate {
+            authenticator: Arc::new(Authenticator::new(config)),
+            failed: Mutex::default(),
+            most_failures: config.limits.login_failures,
         }
     }
-    connection.send_status(&verdict.status(offer.tls)).await?;
-    Ok(identity)
+
+    /// Runs one AUTHENTICATE and answers it, a refusal only after `failedloginpause`, which grows
+    /// with the failures of the address. `None` if the client is not let in; it may try again.
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub async fn authenticate(
+        &self,
+        connection: &mut ServerConnection,
+        candidate: Candidate<'_>,
+        (mechanism, initial): (&str, Option<Response>),
+    ) -> Result<Option<Identity>, StreamError> {
+        let Candidate {
+            peer,
+            origin,
+            certificate,
+            offer,
+        } = candidate;
+        let failures = self.failed().of(origin, Instant::now());
+        let verdict = match usable(mechanism, offer) {
+            // Nobody learns whether this password was right.
+            _ if failures >= self.most_failures => {
+                warn!(
+                    sync_peer = peer,
+                    "{peer}: login not tried after {failures} failures of this address"
+                );
+                Verdict::Failed(Failure::WrongPassword)
+            }
+            Ok(mechanism) => {
+                let exchange = Exchange::begin(mechanism, certificate.map(str::to_owned));
+                connection
+                    .authenticate(exchange, initial, &Credentials(&self.authenticator))
+                    .await?
+            }
+            Err(why) => Verdict::Failed(Failure::NotOffered(why)),
+        };
+        let (verdict, identity) = admit(&self.authenticator, verdict);
+        match &identity {
+            Some(identity) => {
+                self.failed().forgive(origin);
+                info!(
+                    sync_peer = peer,
+                    "login: {peer} {} {mechanism} User logged in", identity.user
+                );
+            }
+            None => {
+                let count = self.failure(&verdict, origin);
+                // The mechanism is what the peer says it is.
+                warn!(
+                    sync_peer = peer,
+                    "badlogin: {peer} {} {} ({count} failures)",
+                    mechanism.escape_default(),
+                    verdict.status(offer.tls)
+                );
+                if matches!(verdict, Verdict::Failed(_)) {
+                    let pause = self.authenticator.failed_login_pause();
+                    tokio::time::sleep(failures::pause(pause, count)).await;
+                }
+            }
+        }
+        connection.send_status(&verdict.status(offer.tls)).await?;
+        Ok(identity)
+    }
+
+    /// Counts a wrong password; returns the failures of the address.
+    fn failure(&self, verdict: &Verdict, origin: IpAddr) -> u32 {
+        let now = Instant::now();
+        match verdict {
+            Verdict::Failed(Failure::WrongPassword) => self.failed().note(origin, now),
+            _ => self.failed().of(origin, now),
+        }
+    }
+
+    fn failed(&self) -> MutexGuard<'_, FailedLogins> {
+        // Every change is complete before anything can panic.
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn usable(mechanism: &str, offer: &Offer) -> Result<Mechanism, NotOffered> {
+    let mechanism = mechanism
+        .parse::<Mechanism>()
+        .map_err(|_| NotOffered::NoMechanism)?;
+    offer.check(mechanism).map(|()| mechanism)
 }
 
 /// Whoever has shown its credentials must also be allowed to log in, and as itself.

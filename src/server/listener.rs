@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use super::admission::{Admission, AdmissionLimits};
+use super::gate::Gate;
 use super::session::{self, SessionContext};
-use crate::auth::Authenticator;
-use crate::protocol::tls::{TlsAcceptor, TlsError};
+use crate::protocol::tls::{Certificates, TlsError};
 use crate::service::listen::{Accepted, Listener};
 use crate::service::notify;
 use crate::service::shutdown::Shutdown;
@@ -34,7 +34,32 @@ pub struct ServerSettings {
 #[derive(Debug)]
 pub struct Server {
     context: Arc<SessionContext>,
-    connections: Arc<Semaphore>,
+    admission: Arc<Admission>,
+    refused: Refused,
+}
+
+/// Connections refused since the log last told, so that a flood does not fill it.
+#[derive(Debug, Default)]
+struct Refused {
+    count: u64,
+    told: Option<Instant>,
+}
+
+/// Shortest time between two entries of the log about refused connections.
+const REFUSED_PAUSE: Duration = Duration::from_secs(10);
+
+impl Refused {
+    fn note(&mut self, why: &dyn std::fmt::Display, peer: &dyn std::fmt::Display) {
+        self.count += 1;
+        if self.told.is_none_or(|told| told.elapsed() >= REFUSED_PAUSE) {
+            warn!(
+                "connection refused: {why}; {} refused, last {peer}",
+                self.count
+            );
+            self.count = 0;
+            self.told = Some(Instant::now());
+        }
+    }
 }
 
 impl Server {
@@ -48,26 +73,36 @@ impl Server {
         shutdown: Shutdown,
         watchdog: Watchdog,
     ) -> Result<Server, TlsError> {
-        let tls = TlsAcceptor::load(&store.config.tls)?;
-        let limit = usize::try_from(store.config.limits.connections).unwrap_or(usize::MAX);
-        let authenticator = Arc::new(Authenticator::new(&store.config));
+        let tls = Certificates::load(&store.config.tls)?;
+        let limits = AdmissionLimits {
+            sessions: store.config.limits.connections,
+            waiting: store.config.limits.unauthenticated,
+            per_address: store.config.limits.per_address,
+        };
+        let gate = Gate::new(&store.config);
         Ok(Server {
             context: Arc::new(SessionContext {
                 store: Arc::new(store),
-                authenticator,
+                gate,
                 settings,
                 tls,
                 shutdown,
                 watchdog,
                 sessions: AtomicUsize::new(0),
             }),
-            connections: Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))),
+            admission: Admission::new(limits),
+            refused: Refused::default(),
         })
+    }
+
+    /// The certificates in use, to be read anew when the service is reloaded.
+    pub fn certificates(&self) -> Certificates {
+        self.context.tls.clone()
     }
 
     /// Serves clients of all `listeners` until shutdown is requested and the sessions have
     /// ended, each after the command in hand.
-    pub async fn run(self, listeners: Vec<Listener>) {
+    pub async fn run(mut self, listeners: Vec<Listener>) {
         let mut sessions = JoinSet::new();
         let mut accepting = JoinSet::new();
         let (arrivals, mut arrived) = tokio::sync::mpsc::channel(1);
@@ -109,16 +144,17 @@ impl Server {
     }
 
     /// Starts the session of a connection, or closes it if there are too many.
-    fn admit(&self, accepted: Accepted, sessions: &mut JoinSet<()>) {
-        match Arc::clone(&self.connections).try_acquire_owned() {
-            Ok(permit) => {
+    fn admit(&mut self, accepted: Accepted, sessions: &mut JoinSet<()>) {
+        let peer = accepted.peer();
+        match self.admission.arrive(peer.map(|peer| peer.ip())) {
+            Ok(waiting) => {
                 let context = Arc::clone(&self.context);
-                sessions.spawn(async move {
-                    session::serve(context, accepted).await;
-                    drop(permit);
-                });
+                sessions.spawn(session::serve(context, accepted, waiting));
             }
-            Err(_) => warn!("connection refused: cyrus_sync_max_connections is reached"),
+            Err(why) => match peer {
+                Some(peer) => self.refused.note(&why, &peer),
+                None => self.refused.note(&why, &"a Unix socket"),
+            },
         }
     }
 

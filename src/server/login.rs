@@ -1,10 +1,11 @@
 //! The time before a session: the banner, TLS, and the login (wire-protocol §2 to §4).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use super::gate;
+use super::gate::Candidate;
 use super::session::{COMPRESSION, SessionContext, send_banner};
 use crate::protocol::command::NoFiles;
 use crate::protocol::connection::{Access, Command, ReadError, ServerConnection};
@@ -18,13 +19,54 @@ use crate::protocol::tls::TlsAcceptor;
 /// Strength of a layer below that keeps nothing private.
 const INTEGRITY: u32 = 1;
 
+/// A client that has just connected.
+#[derive(Clone, Copy)]
+pub struct Arrival<'a> {
+    /// Its address, as the log shows it.
+    pub peer: &'a str,
+    /// Where its failed logins are counted.
+    pub origin: IpAddr,
+    /// It speaks TLS from the first octet on.
+    pub is_tls: bool,
+}
+
+/// Talks to the client until it has logged in; `None` if it leaves or must leave before.
+///
+/// # Errors
+/// If the connection is lost, or the client sends more than it may.
+pub async fn log_in(
+    context: &Arc<SessionContext>,
+    stream: Stream,
+    arrival: Arrival<'_>,
+) -> Result<Option<(ServerConnection, Access)>, StreamError> {
+    let mut login = Login::new(context, stream, arrival);
+    if arrival.is_tls {
+        let Some(acceptor) = context.tls.acceptor() else {
+            warn!(
+                sync_peer = arrival.peer,
+                "{} wants TLS, but neither tls_server_cert nor tls_server_key is set", arrival.peer
+            );
+            return Ok(None);
+        };
+        match login.secure(&acceptor).await? {
+            Some(secured) => login = secured,
+            None => return Ok(None),
+        }
+    } else {
+        login.greet().await?;
+    }
+    login.run().await
+}
+
 /// A connection whose client has not logged in.
-pub struct Login<'a> {
+struct Login<'a> {
     context: &'a Arc<SessionContext>,
     connection: ServerConnection,
-    peer: &'a str,
+    arrival: Arrival<'a>,
+    /// Present if STARTTLS is a command here.
+    acceptor: Option<TlsAcceptor>,
     offer: Offer,
-    /// The name in the client's verified certificate.
+    /// Whom the client's verified certificate stands for.
     certificate: Option<String>,
     failures: u32,
 }
@@ -43,31 +85,30 @@ enum Next {
 
 impl<'a> Login<'a> {
     /// A connection to which nothing was sent yet.
-    pub fn new(
-        context: &'a Arc<SessionContext>,
-        mut connection: ServerConnection,
-        peer: &'a str,
-    ) -> Login<'a> {
-        if context.tls.is_some() {
+    fn new(context: &'a Arc<SessionContext>, stream: Stream, arrival: Arrival<'a>) -> Login<'a> {
+        let config = context.config();
+        let mut connection = ServerConnection::new(stream, config.limits.syntax.clone());
+        let acceptor = context.tls.acceptor().filter(|_| config.tls.start_tls);
+        if acceptor.is_some() {
             connection.know_tls();
         }
         let mut offer = context.offer();
-        if context.config().tls.required && offer.external_strength <= INTEGRITY {
+        if config.tls.required && offer.external_strength <= INTEGRITY {
             offer.mechanisms.clear();
         }
         Login {
             context,
             connection,
-            peer,
+            arrival,
+            acceptor,
             offer,
             certificate: None,
             failures: 0,
         }
     }
 
-    /// Talks to the client until it has logged in; `None` if it leaves or must leave before.
-    pub async fn run(mut self) -> Result<Option<(ServerConnection, Access)>, StreamError> {
-        self.greet().await?;
+    /// Carries out commands until the client has logged in.
+    async fn run(mut self) -> Result<Option<(ServerConnection, Access)>, StreamError> {
         loop {
             tokio::select! {
                 waited = self.connection.wait_for_command() => waited?,
@@ -101,7 +142,7 @@ impl<'a> Login<'a> {
     async fn greet(&mut self) -> Result<(), StreamError> {
         let banner = Capabilities {
             mechanisms: names(&self.offer.offered()),
-            starttls: self.context.tls.is_some() && !self.offer.tls,
+            starttls: self.acceptor.is_some() && !self.offer.tls,
             // Compressing what is then encrypted can tell secrets by its length.
             deflate: !self.offer.tls,
             sieve_mailbox: true,
@@ -138,15 +179,18 @@ impl<'a> Login<'a> {
         &mut self,
         request: (&str, Option<Response>),
     ) -> Result<Next, StreamError> {
-        let identity = gate::authenticate(
-            &mut self.connection,
-            &self.context.authenticator,
-            &self.offer,
-            self.certificate.as_deref(),
-            request,
-            self.peer,
-        )
-        .await?;
+        let Arrival { peer, origin, .. } = self.arrival;
+        let candidate = Candidate {
+            peer,
+            origin,
+            certificate: self.certificate.as_deref(),
+            offer: &self.offer,
+        };
+        let identity = self
+            .context
+            .gate
+            .authenticate(&mut self.connection, candidate, request)
+            .await?;
         if let Some(identity) = identity {
             return Ok(Next::Admitted(match identity.is_admin {
                 true => Access::Administrator,
@@ -157,24 +201,28 @@ impl<'a> Login<'a> {
         if self.failures < self.context.config().limits.login_failures {
             return Ok(Next::Continue);
         }
-        let (peer, failures) = (self.peer, self.failures);
-        warn!(sync_peer = peer, "{peer} failed to log in {failures} times");
+        warn!(
+            sync_peer = peer,
+            "{peer} failed to log in {} times", self.failures
+        );
         Ok(Next::End)
     }
 
     /// Carries out STARTTLS, whereupon the client is greeted again. `None` if the handshake fails.
     async fn start_tls(mut self) -> Result<Option<Login<'a>>, StreamError> {
-        let Some(acceptor) = self.context.tls.as_ref() else {
+        let Some(acceptor) = self.acceptor.take() else {
             self.connection.send_status(&Status::TlsUnavailable).await?;
             return Ok(Some(self));
         };
         self.connection.send_status(&Status::BeginTls).await?;
-        self.secure(acceptor).await
+        self.secure(&acceptor).await
     }
 
-    async fn secure(self, acceptor: &TlsAcceptor) -> Result<Option<Login<'a>>, StreamError> {
+    /// Takes the handshake and greets the client, which is now safe.
+    async fn secure(mut self, acceptor: &TlsAcceptor) -> Result<Option<Login<'a>>, StreamError> {
         let limits = &self.context.config().limits;
-        let peer = self.peer;
+        let peer = self.arrival.peer;
+        let allowance = self.connection.stream().allowance();
         let (transport, discarded) = self.connection.into_stream().into_transport()?;
         if discarded > 0 {
             // Somebody put it there, and it must not be taken for what the client says in TLS.
@@ -187,7 +235,7 @@ impl<'a> Login<'a> {
         let secured = match acceptor.accept(transport, limits.login_timeout).await {
             Ok(secured) => secured,
             Err(error) => {
-                warn!(sync_peer = peer, "STARTTLS of {peer}: {error}");
+                warn!(sync_peer = peer, "TLS with {peer}: {error}");
                 return Ok(None);
             }
         };
@@ -195,9 +243,16 @@ impl<'a> Login<'a> {
             sync_peer = peer,
             "starttls: {peer} {} {}",
             secured.description,
-            secured.client.as_deref().unwrap_or("without certificate")
+            secured.client.as_deref().unwrap_or("as nobody")
         );
-        let stream = Stream::new(secured.transport, limits.login_timeout);
+        if secured.has_certificate && secured.client.is_none() {
+            warn!(
+                sync_peer = peer,
+                "{peer} shows a certificate that stands for nobody (cyrus_sync_certificate_map)"
+            );
+        }
+        let mut stream = Stream::new(secured.transport, limits.login_timeout);
+        stream.set_allowance(allowance);
         let mut connection = ServerConnection::new(stream, limits.syntax.clone());
         connection.know_tls();
         let mut login = Login {
@@ -209,8 +264,9 @@ impl<'a> Login<'a> {
                 ..self.context.offer()
             },
             certificate: secured.client,
+            acceptor: None,
             context: self.context,
-            peer,
+            arrival: self.arrival,
             failures: self.failures,
         };
         login.greet().await?;

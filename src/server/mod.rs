@@ -4,6 +4,7 @@
 //! session runs on a thread of its own, so that waiting for a lock or a disk delays nobody else;
 //! the requests of one session are carried out one after the other.
 
+mod admission;
 mod apply;
 mod engine;
 mod failure;

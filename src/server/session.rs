@@ -8,20 +8,21 @@ use async_compression::Level;
 use tokio::runtime::Handle;
 use tracing::{debug, error, info, warn};
 
+use super::admission::{Waiting, origin};
 use super::engine::Engine;
 use super::failure::Failure;
+use super::gate::Gate;
 use super::listener::ServerSettings;
-use super::login::Login;
+use super::login::{self, Arrival};
 use super::output::Output;
 use super::reserve::StagingSink;
-use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::protocol::connection::{Access, Command, ReadError, ServerConnection};
 use crate::protocol::greeting::Capabilities;
 use crate::protocol::reply::Status;
 use crate::protocol::sasl::{Mechanism, Offer};
 use crate::protocol::stream::{Stream, StreamError};
-use crate::protocol::tls::TlsAcceptor;
+use crate::protocol::tls::Certificates;
 use crate::service::listen::Accepted;
 use crate::service::shutdown::Shutdown;
 use crate::service::watchdog::{Heartbeat, Watchdog};
@@ -30,14 +31,16 @@ use crate::spool::store::Store;
 /// How hard answers are compressed: little, since most of what travels comes from the client.
 pub(super) const COMPRESSION: Level = Level::Fastest;
 
+/// Octets that a client may send before it has logged in.
+const LOGIN_OCTETS: usize = 64 << 10;
+
 /// What all sessions of a server share.
 #[derive(Debug)]
 pub struct SessionContext {
     pub(super) store: Arc<Store>,
-    pub(super) authenticator: Arc<Authenticator>,
+    pub(super) gate: Gate,
     pub(super) settings: ServerSettings,
-    /// Present if STARTTLS is offered.
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Certificates,
     pub(super) shutdown: Shutdown,
     pub(super) watchdog: Watchdog,
     /// Sessions of authenticated clients.
@@ -68,21 +71,12 @@ impl SessionContext {
 }
 
 /// Serves a connection to its end.
-pub async fn serve(context: Arc<SessionContext>, accepted: Accepted) {
-    let timeout = context.config().replication.timeout;
-    let (stream, peer) = match accepted {
-        Accepted::Tcp(socket, address) => (
-            Stream::tcp(socket, context.config().limits.login_timeout),
-            address.to_string(),
-        ),
-        Accepted::Unix(socket) => (Ok(Stream::unix(socket, timeout)), "unix socket".to_owned()),
+pub async fn serve(context: Arc<SessionContext>, accepted: Accepted, waiting: Waiting) {
+    let peer = match accepted.peer() {
+        Some(address) => address.to_string(),
+        None => "unix socket".to_owned(),
     };
-    let trusted = peer == "unix socket";
-    let result = match stream {
-        Ok(stream) => converse(&context, stream, &peer, trusted).await,
-        Err(error) => Err(error),
-    };
-    match result {
+    match converse(&context, accepted, &peer, waiting).await {
         Ok(()) | Err(StreamError::Closed) => debug!(sync_peer = peer, "connection closed"),
         Err(error) => info!(sync_peer = peer, "connection to {peer} ends: {error}"),
     }
@@ -90,25 +84,27 @@ pub async fn serve(context: Arc<SessionContext>, accepted: Accepted) {
 
 async fn converse(
     context: &Arc<SessionContext>,
-    stream: Stream,
+    accepted: Accepted,
     peer: &str,
-    trusted: bool,
+    waiting: Waiting,
 ) -> Result<(), StreamError> {
-    let limits = context.config().limits.syntax.clone();
-    let mut connection = ServerConnection::new(stream, limits);
-    let admitted = if trusted {
-        let banner = Capabilities::default();
-        send_banner(context, &mut connection, &banner).await?;
-        Some((connection, Access::Administrator))
-    } else {
-        Login::new(context, connection, peer).run().await?
-    };
-    let Some((mut connection, access)) = admitted else {
+    let Some((mut connection, access)) = welcome(context, accepted, peer, &waiting).await? else {
         return Ok(());
     };
-    connection
-        .stream()
-        .set_timeout(context.config().replication.timeout);
+    let room = match waiting.admit() {
+        Ok(room) => room,
+        Err(why) => {
+            warn!(sync_peer = peer, "{peer} is sent away: {why}");
+            return connection.send_status(&Status::TooManySessions).await;
+        }
+    };
+    let stream = connection.stream();
+    stream.set_allowance(None);
+    stream.set_timeout(match access {
+        Access::Administrator => context.config().replication.timeout,
+        // Whoever may do nothing need not stay long.
+        _ => context.config().limits.login_timeout,
+    });
     let session = Session {
         context: Arc::clone(context),
         connection,
@@ -118,9 +114,51 @@ async fn converse(
         runtime: Handle::current(),
     };
     // The session waits for locks and disks, so it gets a thread of its own.
-    match tokio::task::spawn_blocking(move || session.run()).await {
+    let ended = tokio::task::spawn_blocking(move || session.run()).await;
+    drop(room);
+    match ended {
         Ok(result) => result,
         Err(failed) => Err(StreamError::Io(io::Error::other(failed))),
+    }
+}
+
+/// Greets the client and lets it log in, for which it has a limited time; `None` if it leaves or
+/// must leave before.
+async fn welcome(
+    context: &Arc<SessionContext>,
+    accepted: Accepted,
+    peer: &str,
+    waiting: &Waiting,
+) -> Result<Option<(ServerConnection, Access)>, StreamError> {
+    let limits = &context.config().limits;
+    let (socket, address, is_tls) = match accepted {
+        Accepted::Tcp(socket, address) => (socket, address, false),
+        Accepted::Tls(socket, address) => (socket, address, true),
+        Accepted::Unix(socket) => {
+            let stream = Stream::unix(socket, limits.login_timeout);
+            let mut connection = ServerConnection::new(stream, limits.syntax.clone());
+            let banner = Capabilities::default();
+            send_banner(context, &mut connection, &banner).await?;
+            return Ok(Some((connection, Access::Administrator)));
+        }
+    };
+    let mut stream = Stream::tcp(socket, limits.login_timeout)?;
+    stream.set_allowance(Some(LOGIN_OCTETS));
+    let arrival = Arrival {
+        peer,
+        origin: origin(address.ip()),
+        is_tls,
+    };
+    let login = tokio::time::timeout(
+        limits.login_timeout,
+        login::log_in(context, stream, arrival),
+    );
+    tokio::select! {
+        ended = login => ended.unwrap_or(Err(StreamError::TimedOut(limits.login_timeout))),
+        () = waiting.evicted() => {
+            debug!(sync_peer = peer, "{peer} makes room for newer connections");
+            Ok(None)
+        }
     }
 }
 

@@ -12,6 +12,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 pub enum Listener {
     /// TCP; peers must authenticate.
     Tcp(TcpListener),
+    /// TCP, with TLS from the first octet on.
+    Tls(TcpListener),
     /// Unix stream socket; its file mode decides who may connect, peers are trusted as in the
     /// original (wire-protocol §1).
     Unix(UnixListener),
@@ -22,8 +24,20 @@ pub enum Listener {
 pub enum Accepted {
     /// From a TCP listener, with the peer's address.
     Tcp(TcpStream, SocketAddr),
+    /// From a TCP listener for TLS, with the peer's address.
+    Tls(TcpStream, SocketAddr),
     /// From a Unix listener.
     Unix(UnixStream),
+}
+
+impl Accepted {
+    /// The peer's address, unless it came by a Unix socket.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Accepted::Tcp(_, address) | Accepted::Tls(_, address) => Some(*address),
+            Accepted::Unix(_) => None,
+        }
+    }
 }
 
 /// Why there is no socket to listen on.
@@ -59,9 +73,16 @@ pub enum ListenError {
 pub enum ListenAddress {
     /// `host:port` with a literal address.
     Tcp(SocketAddr),
+    /// The same, with TLS from the first octet on.
+    Tls(SocketAddr),
     /// An absolute path.
     Unix(PathBuf),
 }
+
+/// The name of inherited sockets that speak TLS from the first octet on (`FileDescriptorName=`).
+const TLS_NAME: &str = "csyncs";
+/// The names of the inherited sockets, in order, with colons between.
+const NAMES_VARIABLE: &str = "LISTEN_FDNAMES";
 
 impl std::str::FromStr for ListenAddress {
     type Err = String;
@@ -80,7 +101,7 @@ impl std::str::FromStr for ListenAddress {
 impl std::fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            ListenAddress::Tcp(address) => address.fmt(f),
+            ListenAddress::Tcp(address) | ListenAddress::Tls(address) => address.fmt(f),
             ListenAddress::Unix(path) => path.display().fmt(f),
         }
     }
@@ -91,11 +112,14 @@ impl std::fmt::Display for ListenAddress {
 /// # Errors
 /// If there are neither, or one of them cannot be used.
 pub fn listeners(addresses: &[ListenAddress]) -> Result<Vec<Listener>, ListenError> {
+    let names = std::env::var(NAMES_VARIABLE).unwrap_or_default();
+    let names: Vec<&str> = names.split(':').collect();
     let mut inherited = ListenFd::from_env();
     let listeners: Vec<Listener> = if inherited.len() > 0 {
         (0..inherited.len())
             .map(|index| {
-                take(&mut inherited, index)
+                let is_tls = names.get(index) == Some(&TLS_NAME);
+                take(&mut inherited, index, is_tls)
                     .map_err(|source| ListenError::Inherited { index, source })
             })
             .collect::<Result<_, _>>()?
@@ -117,9 +141,12 @@ pub fn listeners(addresses: &[ListenAddress]) -> Result<Vec<Listener>, ListenErr
     }
 }
 
-fn take(inherited: &mut ListenFd, index: usize) -> io::Result<Listener> {
+fn take(inherited: &mut ListenFd, index: usize, is_tls: bool) -> io::Result<Listener> {
     if let Ok(Some(listener)) = inherited.take_tcp_listener(index) {
-        return from_tcp(listener);
+        return Ok(match is_tls {
+            true => Listener::Tls(from_tcp(listener)?),
+            false => Listener::Tcp(from_tcp(listener)?),
+        });
     }
     match inherited.take_unix_listener(index)? {
         Some(listener) => from_unix(listener),
@@ -129,14 +156,19 @@ fn take(inherited: &mut ListenFd, index: usize) -> io::Result<Listener> {
 
 fn bind(address: &ListenAddress) -> io::Result<Listener> {
     match address {
-        ListenAddress::Tcp(address) => from_tcp(std::net::TcpListener::bind(address)?),
+        ListenAddress::Tcp(address) => tcp(address).map(Listener::Tcp),
+        ListenAddress::Tls(address) => tcp(address).map(Listener::Tls),
         ListenAddress::Unix(path) => from_unix(std::os::unix::net::UnixListener::bind(path)?),
     }
 }
 
-fn from_tcp(listener: std::net::TcpListener) -> io::Result<Listener> {
+fn tcp(address: &SocketAddr) -> io::Result<TcpListener> {
+    from_tcp(std::net::TcpListener::bind(address)?)
+}
+
+fn from_tcp(listener: std::net::TcpListener) -> io::Result<TcpListener> {
     listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener).map(Listener::Tcp)
+    TcpListener::from_std(listener)
 }
 
 fn from_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Listener> {
@@ -155,6 +187,10 @@ impl Listener {
                 .accept()
                 .await
                 .map(|(stream, address)| Accepted::Tcp(stream, address)),
+            Listener::Tls(listener) => listener
+                .accept()
+                .await
+                .map(|(stream, address)| Accepted::Tls(stream, address)),
             Listener::Unix(listener) => listener
                 .accept()
                 .await

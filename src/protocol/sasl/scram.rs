@@ -108,6 +108,59 @@ impl ScramSecret {
         }
     }
 
+    /// The hash it is for.
+    pub fn hash(&self) -> ScramHash {
+        self.hash
+    }
+
+    /// Whether it is that of this password.
+    pub fn fits(&self, password: &[u8]) -> bool {
+        let other = ScramSecret::derive(self.hash, password, self.salt.clone(), self.iterations);
+        constant_time::verify_slices_are_equal(&other.stored_key, &self.stored_key).is_ok()
+    }
+
+    /// Reads the form `SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY` (RFC 5803).
+    pub fn from_text(text: &str) -> Option<ScramSecret> {
+        let mut parts = text.split('$');
+        let hash = match parts.next()? {
+            "SCRAM-SHA-256" => ScramHash::Sha256,
+            "SCRAM-SHA-1" => ScramHash::Sha1,
+            _ => return None,
+        };
+        let (iterations, salt) = parts.next()?.split_once(':')?;
+        let (stored_key, server_key) = parts.next()?.split_once(':')?;
+        let key = |text: &str| {
+            let key = Zeroizing::new(STANDARD.decode(text).ok()?);
+            (key.len() == hash.digest().output_len()).then_some(key)
+        };
+        let iterations = iterations.parse::<NonZeroU32>().ok()?;
+        let salt = STANDARD.decode(salt).ok()?;
+        let is_legal =
+            parts.next().is_none() && !salt.is_empty() && iterations.get() <= MAX_ITERATIONS;
+        is_legal.then_some(ScramSecret {
+            hash,
+            salt,
+            iterations,
+            stored_key: key(stored_key)?,
+            server_key: key(server_key)?,
+        })
+    }
+
+    /// Writes the form that [`ScramSecret::from_text`] reads.
+    pub fn to_text(&self) -> Zeroizing<String> {
+        let name = match self.hash {
+            ScramHash::Sha256 => "SCRAM-SHA-256",
+            ScramHash::Sha1 => "SCRAM-SHA-1",
+        };
+        Zeroizing::new(format!(
+            "{name}${}:{}${}:{}",
+            self.iterations,
+            STANDARD.encode(&self.salt),
+            STANDARD.encode(&self.stored_key),
+            STANDARD.encode(&self.server_key)
+        ))
+    }
+
     /// A secret that no password fits, for a user who does not exist: the exchange then fails
     /// where it would with a wrong password.
     fn unknown(hash: ScramHash) -> Result<ScramSecret, Failure> {

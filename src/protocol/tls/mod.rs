@@ -11,7 +11,7 @@ mod provider;
 mod server;
 
 pub use client::TlsConnector;
-pub use server::{Secured, TlsAcceptor};
+pub use server::{Certificates, Secured, TlsAcceptor};
 
 use std::io;
 use std::path::PathBuf;

@@ -3,7 +3,9 @@
 use rustls::CertificateError;
 use rustls::pki_types::UnixTime;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::prelude::FromDer;
+use x509_parser::prelude::{FromDer, GeneralName};
+
+use crate::config::{CertificateMark, CertificateRule};
 
 /// The common name of a certificate's subject, by which EXTERNAL knows a client
 /// (configuration §5.3). `None` without one, or if it holds control characters.
@@ -17,6 +19,35 @@ pub fn common_name(certificate: &[u8]) -> Option<String> {
         .ok()?;
     let is_usable = !name.is_empty() && !name.chars().any(char::is_control);
     is_usable.then(|| name.to_owned())
+}
+
+/// Whom a client's certificate stands for: the user of the first rule that fits, or without any
+/// rules the one whom the common name names.
+pub fn client(certificate: &[u8], rules: &[CertificateRule]) -> Option<String> {
+    if rules.is_empty() {
+        return common_name(certificate);
+    }
+    let fits = |mark: &CertificateMark| match mark {
+        CertificateMark::CommonName(name) => common_name(certificate).as_ref() == Some(name),
+        CertificateMark::AlternativeName(name) => has_alternative_name(certificate, name),
+        CertificateMark::Key(digest) => key_digest(certificate).as_ref() == Ok(digest),
+    };
+    let rule = rules.iter().find(|rule| fits(&rule.mark))?;
+    Some(rule.user.clone())
+}
+
+fn has_alternative_name(certificate: &[u8], wanted: &str) -> bool {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+        return false;
+    };
+    let Ok(Some(extension)) = certificate.subject_alternative_name() else {
+        return false;
+    };
+    extension.value.general_names.iter().any(|name| match name {
+        GeneralName::DNSName(name) => name.eq_ignore_ascii_case(wanted),
+        GeneralName::RFC822Name(name) | GeneralName::URI(name) => *name == wanted,
+        _ => false,
+    })
 }
 
 /// Whether a certificate is one for signing others.

@@ -1,6 +1,6 @@
 //! The server's end of TLS.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustls::server::WebPkiClientVerifier;
@@ -8,21 +8,61 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::{ServerConfig, SupportedCipherSuite};
 
 use super::{HandshakeError, TlsError, files, name, provider};
-use crate::config::{Demand, TlsSettings};
+use crate::config::{CertificateRule, Demand, TlsSettings};
 use crate::protocol::stream::Transport;
 
 /// Takes handshakes of clients with the server's certificate.
 #[derive(Clone)]
 pub struct TlsAcceptor {
     acceptor: tokio_rustls::TlsAcceptor,
+    map: Arc<[CertificateRule]>,
+}
+
+/// The acceptor in use, which can be replaced while connections come in.
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    settings: Arc<TlsSettings>,
+    current: Arc<RwLock<Option<TlsAcceptor>>>,
+}
+
+impl Certificates {
+    /// Reads the files of the configuration.
+    ///
+    /// # Errors
+    /// If one cannot be used.
+    pub fn load(settings: &TlsSettings) -> Result<Certificates, TlsError> {
+        Ok(Certificates {
+            current: Arc::new(RwLock::new(TlsAcceptor::load(settings)?)),
+            settings: Arc::new(settings.clone()),
+        })
+    }
+
+    /// Reads the files anew: certificate, key, authorities and revocation list hold for the
+    /// connections that come from now on; those that are there stay as they are.
+    ///
+    /// # Errors
+    /// If one cannot be used; then the old ones stay in use.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        let new = TlsAcceptor::load(&self.settings)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
+        Ok(())
+    }
+
+    /// What takes the next handshake; `None` if no certificate is configured.
+    pub fn acceptor(&self) -> Option<TlsAcceptor> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.clone()
+    }
 }
 
 /// A connection on which TLS is active.
 pub struct Secured {
     /// What travels inside TLS.
     pub transport: Box<dyn Transport>,
-    /// The common name of the client's certificate, if it showed one, which was then verified.
+    /// Whom the client's certificate stands for, if it showed one, which was then verified.
     pub client: Option<String>,
+    /// The client showed a certificate.
+    pub has_certificate: bool,
     /// Strength of the cipher in bits.
     pub strength: u32,
     /// Version and cipher, for the log.
@@ -31,13 +71,12 @@ pub struct Secured {
 
 impl TlsAcceptor {
     /// An acceptor with the files of the configuration; `None` if certificate and key are not both
-    /// set, or STARTTLS is not allowed.
+    /// set.
     ///
     /// # Errors
     /// If a file cannot be used.
     pub fn load(settings: &TlsSettings) -> Result<Option<TlsAcceptor>, TlsError> {
-        let Some((certificate, key)) = settings.server.as_ref().filter(|_| settings.start_tls)
-        else {
+        let Some((certificate, key)) = &settings.server else {
             return Ok(None);
         };
         let builder = ServerConfig::builder_with_provider(provider::provider())
@@ -55,6 +94,7 @@ impl TlsAcceptor {
             })?;
         Ok(Some(TlsAcceptor {
             acceptor: Arc::new(config).into(),
+            map: settings.certificate_map.as_slice().into(),
         }))
     }
 
@@ -73,7 +113,8 @@ impl TlsAcceptor {
             .map_err(HandshakeError::Failed)?;
         let (_, session) = stream.get_ref();
         let certificate = session.peer_certificates().and_then(<[_]>::first);
-        let client = certificate.and_then(|certificate| name::common_name(certificate));
+        let client = certificate.and_then(|certificate| name::client(certificate, &self.map));
+        let has_certificate = certificate.is_some();
         let suite = session.negotiated_cipher_suite();
         let version = session.protocol_version();
         let description = format!(
@@ -87,6 +128,7 @@ impl TlsAcceptor {
         );
         Ok(Secured {
             client,
+            has_certificate,
             strength: suite.map_or(0, strength),
             description,
             transport: Box::new(stream),

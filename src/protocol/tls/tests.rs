@@ -6,7 +6,7 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{HandshakeError, Secured, TlsAcceptor, TlsConnector, TlsError};
+use super::{Certificates, HandshakeError, Secured, TlsAcceptor, TlsConnector, TlsError};
 use crate::config::{Config, Environment, TlsSettings};
 
 /// Two authorities, certificates by them, and where they are.
@@ -188,6 +188,80 @@ async fn clients_are_named_by_verified_certificates_only() {
     let does_not_ask = files.server("server", "");
     let (accepted, _) = files.handshake(&does_not_ask, &with("client")).await;
     assert_eq!(accepted.unwrap().client, None);
+}
+
+#[tokio::test]
+async fn a_map_tells_whom_certificates_stand_for() {
+    let files = Files::new();
+    let with =
+        |name: &str| format!("{TRUST}\ntls_client_cert: ${name}.crt\ntls_client_key: ${name}.key");
+    let mapped = |rules: &str| {
+        let lines = format!("tls_client_ca_file: $ca.crt\ncyrus_sync_certificate_map: {rules}");
+        files.server("server", &lines)
+    };
+    let pem = std::fs::read(files.path("client.crt")).unwrap();
+    let der = rustls::pki_types::pem::PemObject::from_pem_slice(&pem).unwrap();
+    let der: rustls::pki_types::CertificateDer<'_> = der;
+    let digest = super::name::key_digest(&der).unwrap();
+    let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, digest);
+    for (rules, name, user) in [
+        ("cn:repl=anna", "client", Some("anna")),
+        ("cn:other=anna", "client", None),
+        ("san:ELSEWHERE.test=anna", "elsewhere", Some("anna")),
+        ("san:elsewhere.test=anna", "client", None),
+        (
+            &format!("cn:x=x sha256:{key}=by-key cn:repl=z"),
+            "client",
+            Some("by-key"),
+        ),
+        (&format!("sha256:{key}=by-key"), "elsewhere", None),
+    ] {
+        let (accepted, _) = files.handshake(&mapped(rules), &with(name)).await;
+        let secured = accepted.unwrap();
+        assert!(secured.has_certificate);
+        assert_eq!(secured.client.as_deref(), user, "{rules}");
+    }
+}
+
+#[tokio::test]
+async fn certificates_are_read_anew_for_later_connections() {
+    let files = Files::new();
+    let certificates = Certificates::load(&files.server("server", "")).unwrap();
+    let greeted = async |acceptor: &TlsAcceptor| {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let config = files.config(TRUST);
+        let host = config.host("replica.test").unwrap();
+        let connector = TlsConnector::load(&config.tls, &host).unwrap();
+        let accept = acceptor.accept(Box::new(far), Duration::from_secs(10));
+        let (accepted, called) =
+            tokio::join!(accept, connector.connect(Box::new(near), "replica.test"));
+        (
+            accepted,
+            called.map(drop).map_err(|error| error.to_string()),
+        )
+    };
+    let before = certificates.acceptor().unwrap();
+    for extension in ["crt", "key"] {
+        let [old, new] =
+            ["server", "elsewhere"].map(|name| files.path(&format!("{name}.{extension}")));
+        std::fs::copy(new, old).unwrap();
+    }
+    certificates.reload().unwrap();
+    // A session that began before goes on with what it has.
+    greeted(&before).await.1.unwrap();
+    let text = greeted(&certificates.acceptor().unwrap())
+        .await
+        .1
+        .unwrap_err();
+    assert!(text.contains("not valid for name"), "{text}");
+
+    std::fs::write(files.path("server.key"), "nonsense").unwrap();
+    assert!(certificates.reload().is_err());
+    let text = greeted(&certificates.acceptor().unwrap())
+        .await
+        .1
+        .unwrap_err();
+    assert!(text.contains("not valid for name"), "{text}");
 }
 
 #[tokio::test]
