@@ -157,6 +157,10 @@ struct Offer {
 /// Longest line during the login.
 const LONGEST_LINE: usize = 64 << 10;
 
+/// How hard uploads are compressed. For mail the next six levels save 5 % more octets and
+/// take 2.6 times as long.
+const COMPRESSION: Level = Level::Precise(2);
+
 impl Connector {
     /// A connector for a channel, to `address`.
     ///
@@ -376,7 +380,7 @@ impl Connector {
 
     /// Without `-z` a refusal only costs bandwidth.
     async fn compress(&self, connection: &mut ClientConnection) -> Result<bool, ConnectError> {
-        match connection.compress(Level::Default).await {
+        match connection.compress(COMPRESSION).await {
             Ok(()) => Ok(true),
             Err(ReplyError::Stream(error)) => Err(error.into()),
             Err(error) => {
