@@ -1,8 +1,8 @@
 //! cyrus-sync: replication for Cyrus IMAP mail stores.
 //!
 //! Each module may use those below it, never those above:
-//! `client` and `server`, then `exchange`, `plan`, `protocol`, `spool` and `auth`, `service`,
-//! `config`, `dlist`, `mail`.
+//! `operator`, `client` and `server`, then `exchange`, `plan`, `protocol`, `spool` and `auth`,
+//! `service`, `config`, `dlist`, `mail`.
 
 pub mod auth;
 pub mod client;
@@ -10,6 +10,7 @@ pub mod config;
 pub mod dlist;
 pub mod exchange;
 pub mod mail;
+pub mod operator;
 pub mod plan;
 pub mod protocol;
 pub mod server;

@@ -13,8 +13,12 @@ fn page(name: &str) -> String {
 }
 
 /// The options that `--help` of a program shows, as `d` and `-delay`.
-fn options_of(program: &str) -> BTreeSet<String> {
-    let output = Command::new(program).arg("--help").output().unwrap();
+fn options_of(program: &str, command: &[&str]) -> BTreeSet<String> {
+    let output = Command::new(program)
+        .args(command)
+        .arg("--help")
+        .output()
+        .unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
     let options = help.lines().filter_map(|line| {
         let line = line.trim_start();
@@ -49,16 +53,44 @@ fn options_in(page: &str) -> BTreeSet<String> {
 
 #[test]
 fn sync_client_options() {
-    let options = options_of(env!("CARGO_BIN_EXE_sync_client"));
+    let options = options_of(env!("CARGO_BIN_EXE_sync_client"), &[]);
     assert!(options.contains("d") && options.contains("-delay"));
     assert_eq!(options, options_in(&page("sync_client.8")));
 }
 
 #[test]
 fn sync_server_options() {
-    let options = options_of(env!("CARGO_BIN_EXE_sync_server"));
+    let options = options_of(env!("CARGO_BIN_EXE_sync_server"), &[]);
     assert!(options.contains("C") && options.contains("-listen"));
     assert_eq!(options, options_in(&page("sync_server.8")));
+}
+
+#[test]
+fn syncctl_options() {
+    let program = env!("CARGO_BIN_EXE_syncctl");
+    let page = page("syncctl.8");
+    let commands = commands_of(program);
+    assert!(commands.len() > 3, "{commands:?}");
+    let mut options = options_of(program, &[]);
+    for command in &commands {
+        assert!(page.contains(&format!(".Ss {command}\n")), "{command}");
+        options.extend(options_of(program, &[command]));
+    }
+    assert_eq!(options, options_in(&page));
+}
+
+/// The commands that `--help` of a program shows.
+fn commands_of(program: &str) -> Vec<String> {
+    let output = Command::new(program).arg("--help").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    help.lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|command| *command != "help")
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]

@@ -55,9 +55,22 @@ def date_of(message, octets):
     return email.utils.mktime_tz(parsed) if parsed else time.time()
 
 
-def append(imap, name, message, octets):
+def keywords_of(box):
+    """The keywords that Dovecot notes by letters in the file names of a Maildir."""
+    found = dict(FLAGS)
+    try:
+        with open(os.path.join(box._path, "dovecot-keywords"), encoding="ascii") as file:
+            for line in file:
+                number, name = line.split()
+                found[chr(97 + int(number))] = name
+    except OSError:
+        pass
+    return found
+
+
+def append(imap, name, message, octets, known):
     octets = re.sub(rb"\r?\n", b"\r\n", octets)
-    flags = " ".join(sorted({FLAGS[f] for f in message.get_flags() if f in FLAGS}))
+    flags = " ".join(sorted({known[f] for f in message.get_flags() if f in known}))
     when = min(max(date_of(message, octets), 1), 2 ** 31 - 1)
     date = time.strftime("%d-%b-%Y %H:%M:%S +0000", time.gmtime(when))
     imap.command("APPEND ", quote(name), " (", flags, ') "', date, '" {%d+}\r\n' % len(octets), octets)
@@ -83,10 +96,11 @@ def main():
             name = "INBOX" if folder.upper() == "INBOX" else encode_mailbox(folder)
             if name != "INBOX":
                 imap.try_command("CREATE ", quote(name))
-            for key in box.iterkeys():
+            known = keywords_of(box)
+            for key in sorted(box.keys()):
                 message = box.get_message(key)
                 try:
-                    size += append(imap, name, message, box.get_bytes(key))
+                    size += append(imap, name, message, box.get_bytes(key), known)
                     count += 1
                 except ImapError as error:
                     if "closed" in str(error):

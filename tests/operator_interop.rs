@@ -1,0 +1,172 @@
+//! Does stock Cyrus serve what `syncctl` wrote, and does `syncctl` compare what it wrote?
+//!
+//! Without an installed Cyrus these tests do nothing and say so.
+
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+mod tools;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tools::lab::{Lab, run, tool};
+
+/// What does not depend on when a mailbox or message came into a store.
+const LASTING: &str = "mailboxes,attributes,acl,uids,uidnext,flags,internaldate,size,body,envelope,\
+    bodystructure,guid,annotations,recent";
+
+fn syncctl(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_syncctl"));
+    command.args(arguments).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn config(lab: &Lab) -> String {
+    lab.root().join("imapd.conf").display().to_string()
+}
+
+/// A Maildir that every user can read.
+fn maildir(lab: &Lab) -> String {
+    let directory = lab.scratch("maildirs");
+    let mut make = Command::new(tool("lab/corpus.py"));
+    make.args(["maildir", "--mailboxes", "3", "--messages", "40", "--out"]);
+    run(make.arg(&directory));
+    directory.join("u0001").display().to_string()
+}
+
+#[test]
+fn stock_imapd_serves_what_was_imported() {
+    let Some(appended) = Lab::start(23900) else {
+        return;
+    };
+    let imported = Lab::start(23910).unwrap();
+    let maildir = maildir(&appended);
+    let mut append = Command::new(tool("lab/import.py"));
+    append.args(["--imap", &appended.imap(), "--user", "u0001", &maildir]);
+    run(&mut append);
+
+    let config = config(&imported);
+    let made = syncctl(&["init", "-C", &config, "--user", "u0001"]);
+    assert!(made.status.success(), "{made:?}");
+    let import = syncctl(&["import", "-C", &config, "--user", "u0001", &maildir]);
+    assert!(import.status.success(), "{import:?}");
+    assert!(
+        text(&import).contains("user/u0001/Sent: 40 messages"),
+        "{import:?}"
+    );
+    let mut compare = Command::new(tool("lab/compare.py"));
+    compare.args([&appended.imap(), &imported.imap(), "--users", "u0001"]);
+    run(compare.args(["--only", LASTING]));
+    validate(&imported.root());
+
+    // The daemons go on with it, and an import with what they leave.
+    let mut mutate = Command::new(tool("lab/corpus.py"));
+    run(mutate.args([
+        "mutate",
+        "--imap",
+        &imported.imap(),
+        "--only",
+        "flags,copy,move,expunge",
+    ]));
+    let again = syncctl(&["import", "-C", &config, "--user", "u0001", &maildir]);
+    assert!(again.status.success(), "{again:?}");
+    validate(&imported.root());
+}
+
+fn validate(root: &Path) {
+    run(Command::new(tool("lab/validate")).arg(root));
+}
+
+#[test]
+fn replicated_stores_are_equal_until_one_changes() {
+    let Some(master) = Lab::start(23920) else {
+        return;
+    };
+    let replica = Lab::start(23930).unwrap();
+    let mut fill = Command::new(tool("lab/corpus.py"));
+    fill.args([
+        "variety",
+        "--imap",
+        &master.imap(),
+        "--sieve",
+        &master.endpoint(2),
+    ]);
+    fill.arg("--lmtp")
+        .arg(master.root().join("conf/socket/lmtp"));
+    fill.args(["--users", "2", "--messages", "12"]);
+    run(&mut fill);
+    master.instance("sync", &["--to", &replica.endpoint(1), "-A"]);
+
+    let [a, b] = [config(&master), config(&replica)];
+    let equal = syncctl(&["compare", &a, &b]);
+    assert_eq!(equal.status.code(), Some(0), "{}", text(&equal));
+    assert!(text(&equal).starts_with("EQUAL: "), "{}", text(&equal));
+
+    let mut change = Command::new(tool("lab/corpus.py"));
+    run(change.args([
+        "mutate",
+        "--imap",
+        &replica.imap(),
+        "--only",
+        "flags,subscribe",
+    ]));
+    let different = syncctl(&["compare", "--json", &a, &b]);
+    assert_eq!(different.status.code(), Some(1));
+    let found = text(&different);
+    for what in ["flags", "modseq", "HIGHESTMODSEQ"] {
+        assert!(found.contains(&format!("\"what\":\"{what}\"")), "{found}");
+    }
+    assert!(found.contains("\"what\":\"subscription "), "{found}");
+    assert!(found.contains("\"result\":\"different\""), "{found}");
+}
+
+#[test]
+fn the_exit_status_tells_what_is_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().display();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(directory.path(), mode).unwrap();
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid())
+        .unwrap()
+        .unwrap();
+    let owner = match user.uid.is_root() {
+        true => "nobody\ncyrus_group: nogroup".to_owned(),
+        false => user.name,
+    };
+    let config = directory.path().join("imapd.conf").display().to_string();
+    let settings = format!(
+        "configdirectory: {root}/conf\npartition-default: {root}/spool\nsievedir: {root}/sieve\n\
+         servername: test\ncyrus_user: {owner}\n"
+    );
+    std::fs::write(&config, settings).unwrap();
+    let mbox = directory.path().join("mbox").display().to_string();
+    std::fs::write(&mbox, "From a Fri Jul 14 09:05:00 2023\nSubject: \0\n").unwrap();
+    let status = |arguments: &[&str]| syncctl(arguments).status.code().unwrap();
+
+    assert_eq!(status(&["nonsense"]), 64);
+    assert_eq!(status(&["ls", "-C", &format!("{root}/none")]), 78);
+    assert_eq!(status(&["ls", "-C", &config]), 66);
+    assert_eq!(status(&["init", "-C", &config, "--user", "a"]), 0);
+    assert_eq!(
+        status(&["init", "-C", &config, "--mailbox", "user/b/Work"]),
+        67
+    );
+    assert_eq!(status(&["init", "-C", &config, "--mailbox", "a//b"]), 64);
+    assert_eq!(status(&["ls", "-C", &config, "b"]), 67);
+    assert_eq!(status(&["ls", "-C", &config, "a"]), 0);
+    assert_eq!(status(&["import", "-C", &config, "--user", "b", &mbox]), 67);
+    assert_eq!(status(&["import", "-C", &config, "--user", "a", &mbox]), 65);
+    assert_eq!(
+        status(&["import", "-C", &config, "--user", "a", &config]),
+        65
+    );
+    let missing = format!("{root}/none");
+    assert_eq!(
+        status(&["import", "-C", &config, "--user", "a", &missing]),
+        66
+    );
+    assert_eq!(status(&["compare", &config, &config]), 0);
+}
