@@ -101,9 +101,26 @@ fn replicated_stores_are_equal_until_one_changes() {
     master.instance("sync", &["--to", &replica.endpoint(1), "-A"]);
 
     let [a, b] = [config(&master), config(&replica)];
-    let equal = syncctl(&["compare", &a, &b]);
+    let equal = syncctl(&["compare", "--content", &a, &b]);
     assert_eq!(equal.status.code(), Some(0), "{}", text(&equal));
     assert!(text(&equal).starts_with("EQUAL: "), "{}", text(&equal));
+
+    // One octet of one message is another; its size is not.
+    let list = text(&syncctl(&["ls", "--json", "-C", &b, "user/u0001"]));
+    let directory = list.split("\"directory\":\"").nth(1).unwrap();
+    let message = Path::new(directory.split('"').next().unwrap()).join("1.");
+    let octets = std::fs::read(&message).unwrap();
+    let mut damaged = octets.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    std::fs::write(&message, &damaged).unwrap();
+    assert_eq!(syncctl(&["compare", &a, &b]).status.code(), Some(0));
+    let found = syncctl(&["compare", "--content", &a, &b]);
+    assert_eq!(found.status.code(), Some(1));
+    assert!(
+        text(&found).contains("user/u0001 UID 1: content: A (none) B SHA-1 "),
+        "{found:?}"
+    );
+    std::fs::write(&message, &octets).unwrap();
 
     let mut change = Command::new(tool("lab/corpus.py"));
     run(change.args([

@@ -78,6 +78,9 @@ pub struct List {
 /// `syncctl compare`
 #[derive(Clone, Debug, Args)]
 pub struct Compare {
+    /// Also read every message and check its SHA-1
+    #[arg(long)]
+    pub content: bool,
     /// The configuration file of the one store
     #[arg(value_name = "CONFIG_A")]
     pub a: PathBuf,

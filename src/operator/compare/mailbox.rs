@@ -1,11 +1,20 @@
 //! Comparing a mailbox that both stores have.
 
+use std::path::Path;
+
+use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
+
 use super::{Report, Side, facts};
+use crate::mail::Guid;
 use crate::operator::OperatorError;
 use crate::spool::SpoolError;
+use crate::spool::disk::Disk;
 use crate::spool::lock::UserLock;
 use crate::spool::mailbox::{Mailbox, StoredRecord};
 use crate::spool::mailboxes::MailboxEntry;
+
+/// Octets read at a time.
+const PIECE: usize = 64 * 1024;
 
 /// A mailbox in one of the stores, with its owner's lock.
 pub(super) type InStore<'a> = (&'a Side, &'a UserLock, &'a MailboxEntry);
@@ -83,7 +92,8 @@ fn compare_messages(
             (Some(in_a), Some(in_b)) => {
                 report.summary.messages += 1;
                 report.summary.octets += u64::from(in_a.record.size);
-                match (of(pair[0], a, in_a), of(pair[1], b, in_b)) {
+                let content = report.content;
+                match (of(pair[0], a, in_a, content), of(pair[1], b, in_b, content)) {
                     (Ok(a), Ok(b)) => report.facts(shown, Some(uid.0), &a, &b)?,
                     (a, b) => unreadable(shown, "annotations", a.err(), b.err(), report)?,
                 }
@@ -119,6 +129,7 @@ fn of(
     (side, _, _): InStore<'_>,
     mailbox: &Mailbox<'_>,
     stored: &StoredRecord,
+    content: bool,
 ) -> Result<facts::Facts, SpoolError> {
     let record = &stored.record;
     let mut facts = facts::message(mailbox, record, &mailbox.annotations_of(record.uid)?);
@@ -127,8 +138,32 @@ fn of(
     if size != Some(record.size.into()) {
         let size = size.map_or_else(|| "missing".to_owned(), |size| format!("{size} octets"));
         facts.insert("message file".to_owned(), size);
+    } else if content {
+        let found = content_of(&side.store.disk, &mailbox.message_path(record))?;
+        if found != record.guid {
+            facts.insert("content".to_owned(), format!("SHA-1 {found}"));
+        }
     }
     Ok(facts)
+}
+
+/// The SHA-1 of a message file.
+fn content_of(disk: &Disk, path: &Path) -> Result<Guid, SpoolError> {
+    let file = disk.open_read(path)?;
+    let mut digest = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
+    let mut piece = vec![0; PIECE];
+    let mut offset = 0;
+    loop {
+        let length = file.read_into(offset, &mut piece)?;
+        digest.update(piece.get(..length).unwrap_or_default());
+        offset += length as u64;
+        if length < piece.len() {
+            let digest = digest.finish();
+            return Ok(Guid::from_bytes(
+                digest.as_ref().try_into().unwrap_or_default(),
+            ));
+        }
+    }
 }
 
 fn unreadable(

@@ -58,6 +58,8 @@ struct Summary {
 /// Takes the differences as they are found.
 struct Report<'output> {
     output: &'output mut Output,
+    /// Whether the messages are read.
+    content: bool,
     summary: Summary,
 }
 
@@ -68,6 +70,7 @@ pub fn run(options: &Compare, output: &mut Output) -> Result<Verdict, OperatorEr
     let mut sides = [open_side(a)?, open_side(b)?];
     let mut report = Report {
         output,
+        content: options.content,
         summary: Summary::default(),
     };
     let mut owners = BTreeSet::new();
