@@ -21,6 +21,39 @@ pub struct Passed {
     pub elsewhere: Vec<MailboxName>,
 }
 
+/// What a pass is going to do.
+#[derive(Debug)]
+pub struct PassPlan {
+    plan: FolderPlan,
+    remotes: Vec<RemoteFolder>,
+    listing: Vec<MailboxItem>,
+}
+
+impl PassPlan {
+    /// Whether mailboxes of the replica will be renamed or deleted.
+    pub fn rearranges(&self) -> bool {
+        !self.plan.rearrangements.is_empty() || !self.plan.deletions.is_empty()
+    }
+}
+
+/// A pass whose updates were sent and not answered yet.
+#[derive(Debug, Default)]
+pub struct Passing {
+    passed: Passed,
+    pipeline: Pipeline,
+    /// What the replica has, and may find messages in.
+    names: Vec<MailboxName>,
+    /// What is to be deleted there after the updates.
+    deletions: Vec<MailboxName>,
+}
+
+impl Passing {
+    /// Whether the replica must be listed again, so that nothing else makes sense.
+    pub fn again(&self) -> bool {
+        self.passed.again
+    }
+}
+
 impl Session {
     /// Compares the mailboxes of both sides and makes the replica's like the master's.
     ///
@@ -32,10 +65,44 @@ impl Session {
         locals: &[LocalFolder],
         listing: Vec<MailboxItem>,
     ) -> Result<Passed, SyncError> {
+        let plan = self.plan_pass(locals, listing)?;
+        let passing = self.begin_pass(locals, plan).await?;
+        self.end_pass(passing).await
+    }
+
+    /// Compares the mailboxes of both sides.
+    ///
+    /// # Errors
+    /// If the local mailbox list cannot be read.
+    pub fn plan_pass(
+        &mut self,
+        locals: &[LocalFolder],
+        listing: Vec<MailboxItem>,
+    ) -> Result<PassPlan, SyncError> {
         let remotes: Vec<RemoteFolder> = listing.iter().map(remote_folder).collect();
-        let plan = self.compare(locals, &remotes)?;
-        let mut passed = Passed::default();
-        self.report(&plan, locals, &remotes, &mut passed);
+        Ok(PassPlan {
+            plan: self.compare(locals, &remotes)?,
+            remotes,
+            listing,
+        })
+    }
+
+    /// Renames, and sends the updates; [`Session::end_pass`] fetches the answers.
+    ///
+    /// # Errors
+    /// As [`Session::pass`].
+    pub async fn begin_pass(
+        &mut self,
+        locals: &[LocalFolder],
+        plan: PassPlan,
+    ) -> Result<Passing, SyncError> {
+        let PassPlan {
+            plan,
+            remotes,
+            listing,
+        } = plan;
+        let mut passing = Passing::default();
+        self.report(&plan, locals, &remotes, &mut passing.passed);
         for step in &plan.rearrangements {
             self.shared.go_on()?;
             match step {
@@ -48,14 +115,18 @@ impl Session {
             }
         }
         if plan.must_list_again() {
-            passed.again = !self.shared.settings.dry_run;
-            return Ok(passed);
+            passing.passed.again = !self.shared.settings.dry_run;
+            return Ok(passing);
         }
-        let names: Vec<MailboxName> = listing.iter().map(|item| item.name.clone()).collect();
+        passing.names = listing.iter().map(|item| item.name.clone()).collect();
+        let deletions = plan
+            .deletions
+            .iter()
+            .filter_map(|index| remotes.get(*index));
+        passing.deletions = deletions.map(|remote| remote.name.clone()).collect();
         let partitions = listing.iter().filter_map(|item| item.partition.clone());
         self.proven_partitions.extend(partitions);
         let mut listing: Vec<Option<MailboxItem>> = listing.into_iter().map(Some).collect();
-        let mut pipeline = Pipeline::default();
         for update in &plan.updates {
             let Some(folder) = locals.get(update.local) else {
                 continue;
@@ -63,16 +134,35 @@ impl Session {
             let remote = update
                 .remote
                 .and_then(|index| listing.get_mut(index)?.take());
-            self.update(&mut pipeline, folder, remote, &names, &mut passed.failed)
+            let Passing {
+                passed,
+                pipeline,
+                names,
+                ..
+            } = &mut passing;
+            self.update(pipeline, folder, remote, names, &mut passed.failed)
                 .await?;
         }
+        Ok(passing)
+    }
+
+    /// Waits until the updates of a pass are answered, repeats those that the replica did not
+    /// take, and deletes what is to be deleted.
+    ///
+    /// # Errors
+    /// As [`Session::pass`].
+    pub async fn end_pass(&mut self, passing: Passing) -> Result<Passed, SyncError> {
+        let Passing {
+            mut passed,
+            mut pipeline,
+            names,
+            deletions,
+        } = passing;
         self.settle(&mut pipeline, &names, &mut passed.failed)
             .await?;
-        for index in &plan.deletions {
+        for name in &deletions {
             self.shared.go_on()?;
-            if let Some(remote) = remotes.get(*index) {
-                self.delete(&remote.name).await?;
-            }
+            self.delete(name).await?;
         }
         Ok(passed)
     }

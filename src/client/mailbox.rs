@@ -30,7 +30,11 @@ struct InFlight {
 
 /// Updates under way to the replica, oldest first.
 #[derive(Debug, Default)]
-pub struct Pipeline(VecDeque<InFlight>);
+pub struct Pipeline {
+    updates: VecDeque<InFlight>,
+    /// Intermediates, which have no contents.
+    intermediates: Vec<(MailboxName, Ticket)>,
+}
 
 /// Updates that may be under way at a time.
 const WINDOW: usize = 32;
@@ -68,14 +72,19 @@ impl Session {
         }
         let intermediate = TypeFlags::INTERMEDIATE;
         let sent = if folder.mailbox_type.flags.contains(intermediate) {
-            self.send_intermediate(folder).await.map(|()| Sent::Nothing)
+            let sent = self.send_intermediate(folder).await;
+            sent.map(|ticket| {
+                let named = ticket.map(|ticket| (folder.name.clone(), ticket));
+                pipeline.intermediates.extend(named);
+                Sent::Nothing
+            })
         } else {
             let style = self.style_of(Attempt::Delta, false);
             self.send(folder, remote.as_ref(), style, look_in).await
         };
         match sent {
             Ok(Sent::Nothing) => {}
-            Ok(Sent::UnderWay(in_flight)) => pipeline.0.push_back(*in_flight),
+            Ok(Sent::UnderWay(in_flight)) => pipeline.updates.push_back(*in_flight),
             Ok(Sent::LostHistory) if self.shared.settings.dry_run => {
                 let action = format!("FULLMAILBOX {}", folder.name);
                 self.reporter().action(&action);
@@ -94,7 +103,7 @@ impl Session {
             Err(error) => keep(&folder.name, Err(error), failed)?,
         }
         let window = if self.careful { 0 } else { WINDOW };
-        while pipeline.0.len() > window {
+        while pipeline.updates.len() > window {
             self.settle_oldest(pipeline, look_in, failed).await?;
         }
         Ok(())
@@ -110,7 +119,11 @@ impl Session {
         look_in: &[MailboxName],
         failed: &mut Vec<Failed>,
     ) -> Result<(), SyncError> {
-        while !pipeline.0.is_empty() {
+        for (name, ticket) in std::mem::take(&mut pipeline.intermediates) {
+            let result = self.peer.answer(ticket).await;
+            keep(&name, result.map(|_| ()).map_err(SyncError::from), failed)?;
+        }
+        while !pipeline.updates.is_empty() {
             self.settle_oldest(pipeline, look_in, failed).await?;
         }
         Ok(())
@@ -122,7 +135,7 @@ impl Session {
         look_in: &[MailboxName],
         failed: &mut Vec<Failed>,
     ) -> Result<(), SyncError> {
-        let Some(mut oldest) = pipeline.0.pop_front() else {
+        let Some(mut oldest) = pipeline.updates.pop_front() else {
             return Ok(());
         };
         let outcome = self.collect(&mut oldest).await;
@@ -131,7 +144,7 @@ impl Session {
         }
         // More attempts need the connection for themselves.
         let mut unsettled = vec![(oldest, outcome)];
-        for mut other in std::mem::take(&mut pipeline.0) {
+        for mut other in std::mem::take(&mut pipeline.updates) {
             let outcome = self.collect(&mut other).await;
             unsettled.push((other, outcome));
         }
@@ -386,9 +399,12 @@ impl Session {
         }
     }
 
-    async fn send_intermediate(&mut self, folder: &LocalFolder) -> Result<(), SyncError> {
+    async fn send_intermediate(
+        &mut self,
+        folder: &LocalFolder,
+    ) -> Result<Option<Ticket>, SyncError> {
         if self.shared.settings.dry_run {
-            return Ok(());
+            return Ok(None);
         }
         let item = FolderItem {
             unique_id: folder.unique_id.clone(),
@@ -399,8 +415,7 @@ impl Session {
             folder_modseq: folder.folder_modseq,
         };
         let apply = Apply::Mailbox(self.shared.settings.scope, MailboxArgument::Folder(item));
-        self.peer.apply(&apply).await?;
-        Ok(())
+        Ok(Some(self.peer.send(&apply).await?))
     }
 
     /// Reads the answers to an update.

@@ -46,6 +46,15 @@ impl RemoteMeta {
     }
 }
 
+/// Changes beside mailboxes that were sent and not answered yet.
+#[derive(Debug, Default)]
+pub struct MetaUnderWay {
+    /// Limits, with their roots.
+    quotas: Vec<(MailboxName, Ticket)>,
+    changes: Vec<Ticket>,
+    seen: Vec<Ticket>,
+}
+
 impl Session {
     /// Meta mode for one user: seen state, subscriptions, and scripts unless they travel as
     /// messages.
@@ -69,12 +78,53 @@ impl Session {
         let _locked = self.shared.lock(Some(user))?;
         self.reporter().action(&format!("META {user}"));
         let remote = self.remote_meta(user).await?;
-        self.seen(user, &remote).await?;
-        self.subscriptions(user, &remote).await?;
+        let mut under_way = MetaUnderWay::default();
+        self.begin_meta(user, &remote, &mut under_way).await?;
+        self.end_meta(user, under_way).await
+    }
+
+    /// Sends what differs beside mailboxes and quotas; [`Session::end_meta`] fetches the answers.
+    ///
+    /// # Errors
+    /// If something cannot be read here, or the connection is lost.
+    pub(super) async fn begin_meta(
+        &mut self,
+        user: &UserId,
+        remote: &RemoteMeta,
+        under_way: &mut MetaUnderWay,
+    ) -> Result<(), SyncError> {
+        self.subscriptions(user, remote, &mut under_way.changes)
+            .await?;
         if !self.scripts_are_messages {
-            self.scripts(user, &remote).await?;
+            self.scripts(user, remote, &mut under_way.changes).await?;
         }
-        Ok(())
+        self.seen(user, remote, &mut under_way.seen).await
+    }
+
+    /// Waits for the answers to what was sent. That the replica does not take a seen entry is no
+    /// reason to stop.
+    ///
+    /// # Errors
+    /// The first refusal, or that the connection is lost.
+    pub(super) async fn end_meta(
+        &mut self,
+        user: &UserId,
+        mut under_way: MetaUnderWay,
+    ) -> Result<(), SyncError> {
+        let quotas = self.settle_quotas(&mut under_way).await;
+        if quotas.as_ref().is_err_and(SyncError::is_disconnection) {
+            return quotas;
+        }
+        let changes = self.settle_changes(under_way.changes).await;
+        if changes.as_ref().is_err_and(SyncError::is_disconnection) {
+            return changes;
+        }
+        match self.settle_changes(under_way.seen).await {
+            Err(error) if error.is_disconnection() => return Err(error),
+            Err(error) => tracing::warn!("SEEN {user}: {error}"),
+            Ok(()) => {}
+        }
+        quotas.and(changes)
     }
 
     pub(super) async fn remote_meta(&mut self, user: &UserId) -> Result<RemoteMeta, SyncError> {
@@ -84,12 +134,12 @@ impl Session {
         Ok(remote)
     }
 
-    /// Sends the seen entries that differ. That the replica does not take one is no reason to
-    /// stop.
-    pub(super) async fn seen(
+    /// Sends the seen entries that differ.
+    async fn seen(
         &mut self,
         user: &UserId,
         remote: &RemoteMeta,
+        sent: &mut Vec<Ticket>,
     ) -> Result<(), SyncError> {
         let local: Vec<SeenState> = match self.seen_db(user)? {
             Some(mut db) => db
@@ -99,20 +149,13 @@ impl Session {
                 .collect(),
             None => Vec::new(),
         };
-        let mut sent = Vec::new();
         for state in missing_or_different(&local, &remote.seen, |state| &state.unique_id) {
             let action = format!("SEEN {user} {}", state.unique_id);
             self.reporter().action(&action);
-            self.send_change(&Apply::Seen(user.clone(), state.clone()), &mut sent)
+            self.send_change(&Apply::Seen(user.clone(), state.clone()), sent)
                 .await?;
         }
-        match self.settle_changes(sent).await {
-            Err(error) if !error.is_disconnection() => {
-                tracing::warn!("SEEN {user}: {error}");
-                Ok(())
-            }
-            result => result,
-        }
+        Ok(())
     }
 
     /// A `SEEN` line of the log.
@@ -133,20 +176,20 @@ impl Session {
         self.change(&Apply::Seen(user.clone(), state)).await
     }
 
-    pub(super) async fn subscriptions(
+    async fn subscriptions(
         &mut self,
         user: &UserId,
         remote: &RemoteMeta,
+        sent: &mut Vec<Ticket>,
     ) -> Result<(), SyncError> {
         let local = self.shared.store.subscriptions(self.local.list(), user)?;
         let change = set_change(&local, &remote.subscriptions);
         let added = change.add.into_iter().map(|name| (name, true));
         let removed = change.remove.into_iter().map(|name| (name, false));
-        let mut sent = Vec::new();
         for (name, on) in added.chain(removed) {
-            self.subscribe(user, name, on, &mut sent).await?;
+            self.subscribe(user, name, on, sent).await?;
         }
-        self.settle_changes(sent).await
+        Ok(())
     }
 
     /// A `SUB` line of the log: sends what is the case now.
@@ -187,34 +230,62 @@ impl Session {
         self.send_change(&apply, sent).await
     }
 
-    /// Sends the limits of a user's roots where they differ, before anything else: a replica that
-    /// refuses a root must say so before something is deleted there.
+    /// Sends the limits of a user's roots where they differ; the answers are due.
     pub(super) async fn set_quotas(
         &mut self,
         user: &UserId,
         folders: &[LocalFolder],
         remote: &[Quota],
+        under_way: &mut MetaUnderWay,
     ) -> Result<(), SyncError> {
         let Quotas { local, remote } = self.quotas(user, folders, remote)?;
         for change in quota_changes(&local, &remote) {
             if let QuotaChange::Set(root, limits) = change {
-                self.send_quota(root, &limits.0).await?;
+                let sent = self.send_quota(root, &limits.0).await?;
+                under_way
+                    .quotas
+                    .extend(sent.map(|ticket| (root.clone(), ticket)));
             }
         }
         Ok(())
     }
 
-    /// Removes the replica's roots that are not in use here.
+    /// Waits until the replica has taken the limits sent.
+    ///
+    /// # Errors
+    /// If it refuses a root, or the connection is lost.
+    pub(super) async fn settle_quotas(
+        &mut self,
+        under_way: &mut MetaUnderWay,
+    ) -> Result<(), SyncError> {
+        let mut result = Ok(());
+        for (root, ticket) in std::mem::take(&mut under_way.quotas) {
+            match self.peer.answer(ticket).await {
+                Ok(_) => {}
+                Err(source) if source.leaves_connection_usable() => {
+                    result = result.and(Err(SyncError::QuotaRefused {
+                        root: root.to_string(),
+                        source,
+                    }));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        result
+    }
+
+    /// Removes the replica's roots that are not in use here; the answers are due.
     pub(super) async fn remove_quotas(
         &mut self,
         user: &UserId,
         folders: &[LocalFolder],
         remote: &[Quota],
+        under_way: &mut MetaUnderWay,
     ) -> Result<(), SyncError> {
         let Quotas { local, remote } = self.quotas(user, folders, remote)?;
         for change in quota_changes(&local, &remote) {
             if let QuotaChange::Remove(root) = change {
-                self.remove_quota(root).await?;
+                self.remove_quota(root, &mut under_way.changes).await?;
             }
         }
         Ok(())
@@ -230,31 +301,39 @@ impl Session {
         };
         let owner = self.owner_of(&name);
         let _locked = self.shared.lock(owner.as_ref())?;
+        let mut under_way = MetaUnderWay::default();
         match self.shared.store.quotas()?.get(root)? {
             Some(quota) => {
                 let quota = quota_on_wire(&name, quota.limits, quota.modseq);
-                self.send_quota(&name, &quota).await
+                let sent = self.send_quota(&name, &quota).await?;
+                under_way.quotas.extend(sent.map(|ticket| (name, ticket)));
             }
-            None => self.remove_quota(&name).await,
+            None => self.remove_quota(&name, &mut under_way.changes).await?,
         }
+        self.settle_quotas(&mut under_way).await?;
+        self.settle_changes(under_way.changes).await
     }
 
-    async fn send_quota(&mut self, root: &MailboxName, quota: &Quota) -> Result<(), SyncError> {
+    async fn send_quota(
+        &mut self,
+        root: &MailboxName,
+        quota: &Quota,
+    ) -> Result<Option<Ticket>, SyncError> {
         self.reporter().action(&format!("QUOTA {root}"));
-        match self.change(&Apply::Quota(quota.clone())).await {
-            Err(SyncError::Peer(source)) if source.leaves_connection_usable() => {
-                Err(SyncError::QuotaRefused {
-                    root: root.to_string(),
-                    source,
-                })
-            }
-            result => result,
-        }
+        let mut sent = Vec::new();
+        self.send_change(&Apply::Quota(quota.clone()), &mut sent)
+            .await?;
+        Ok(sent.pop())
     }
 
-    async fn remove_quota(&mut self, root: &MailboxName) -> Result<(), SyncError> {
+    async fn remove_quota(
+        &mut self,
+        root: &MailboxName,
+        sent: &mut Vec<Ticket>,
+    ) -> Result<(), SyncError> {
         self.reporter().action(&format!("UNQUOTA {root}"));
-        self.change(&Apply::Unquota(Some(root.clone()))).await
+        self.send_change(&Apply::Unquota(Some(root.clone())), sent)
+            .await
     }
 
     /// Sends the annotations of the server that differ.
@@ -339,7 +418,7 @@ impl Session {
     }
 
     /// Sends something that changes the replica, unless nothing may be sent. Its answer is due.
-    async fn send_change(
+    pub(super) async fn send_change(
         &mut self,
         apply: &Apply,
         sent: &mut Vec<Ticket>,
@@ -354,7 +433,7 @@ impl Session {
     ///
     /// # Errors
     /// The first refusal, or that the connection is lost.
-    async fn settle_changes(&mut self, sent: Vec<Ticket>) -> Result<(), SyncError> {
+    pub(super) async fn settle_changes(&mut self, sent: Vec<Ticket>) -> Result<(), SyncError> {
         let mut result = Ok(());
         for ticket in sent {
             match self.peer.answer(ticket).await {

@@ -95,9 +95,9 @@ pub struct Options {
     #[arg(short = 'a', long = "stage-to-archive")]
     pub stage_to_archive: bool,
 
-    /// Replicate this many users at a time
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
-    pub jobs: u8,
+    /// Replicate this many users at a time; default: two per core, at most 4, and 1 with -v
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub jobs: Option<u8>,
     /// Show what would be sent, send nothing that changes the replica
     #[arg(long)]
     pub dry_run: bool,
@@ -154,7 +154,23 @@ pub enum ModeError {
     Several,
 }
 
+/// Connections at most unless more are asked for: servers limit how many they serve.
+const DEFAULT_JOBS: usize = 4;
+
 impl Options {
+    /// How many users are replicated at a time. With `-v` it is one if nothing else is asked for,
+    /// so that the lines of a user stand together.
+    pub fn jobs(&self) -> u8 {
+        if let Some(jobs) = self.jobs {
+            return jobs;
+        }
+        if self.verbose > 0 || self.dry_run {
+            return 1;
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        u8::try_from((2 * cores).min(DEFAULT_JOBS)).unwrap_or(1)
+    }
+
     /// The one mode. `-r` with an input file, or under a supervisor that sets
     /// `CYRUS_ISDAEMON`, stays in the foreground (algorithm §1).
     ///
@@ -250,6 +266,14 @@ mod tests {
         ));
         assert_eq!(parse(&["-A", "user."]).names, ["user."]);
         assert_eq!(parse(&["-R1"]).session_age, 600);
+    }
+
+    #[test]
+    fn lines_of_a_user_stand_together() {
+        assert!((2..=4).contains(&parse(&["-A"]).jobs()));
+        assert_eq!(parse(&["-A", "-v"]).jobs(), 1);
+        assert_eq!(parse(&["-A", "--dry-run"]).jobs(), 1);
+        assert_eq!(parse(&["-A", "-v", "--jobs", "7"]).jobs(), 7);
     }
 
     #[test]

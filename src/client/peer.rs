@@ -203,8 +203,15 @@ impl Peer {
     pub async fn send_restart(&mut self) -> Result<(), PeerError> {
         let ticket = self.begin("RESTART");
         self.queue().extend_from_slice(b"RESTART\r\n");
-        self.unwanted.insert(ticket.0);
+        self.forget(&ticket);
         self.finish().await
+    }
+
+    /// Nobody will ask for this answer.
+    pub fn forget(&mut self, ticket: &Ticket) {
+        if self.ready.remove(&ticket.0).is_none() {
+            self.unwanted.insert(ticket.0);
+        }
     }
 
     /// Ends the session.

@@ -221,11 +221,11 @@ fn once(
     let items = items(options, mode, &shared.store)?;
     shared.reporter.expect(items.len() as u64);
     let jobs = options
-        .jobs
+        .jobs()
         .min(u8::try_from(items.len()).unwrap_or(u8::MAX));
-    let queue = Queue::new(items);
+    let queue = Queue::new(items, jobs);
     let skip_locked = mode == Mode::All;
-    let result = work(dialer, shared, &queue, jobs, skip_locked);
+    let result = work(dialer, shared, &queue, skip_locked);
     shared.reporter.finish();
     match result {
         Err(WorkerError::Connect(error @ ConnectError::NoCompression(_))) => {

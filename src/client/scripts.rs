@@ -6,6 +6,7 @@
 use crate::client::error::SyncError;
 use crate::client::local;
 use crate::client::meta::RemoteMeta;
+use crate::client::peer::Ticket;
 use crate::client::session::Session;
 use crate::mail::{MailboxKind, MailboxName, SystemFlags, UserId};
 use crate::plan::meta::{self, SieveChange, sieve_changes};
@@ -21,14 +22,15 @@ struct LocalScript {
 }
 
 impl Session {
-    /// Makes the replica's scripts like those of the user here.
+    /// Makes the replica's scripts like those of the user here. The answers are due.
     ///
     /// # Errors
-    /// If the scripts cannot be read, or the replica refuses one.
+    /// If the scripts cannot be read, or the connection is lost.
     pub(super) async fn scripts(
         &mut self,
         user: &UserId,
         remote: &RemoteMeta,
+        sent: &mut Vec<Ticket>,
     ) -> Result<(), SyncError> {
         let scripts = self.local_scripts(user)?;
         let local: Vec<meta::Script> = scripts.iter().map(|script| script.facts.clone()).collect();
@@ -61,7 +63,7 @@ impl Session {
                     Apply::Unsieve(key(user, &file)?)
                 }
             };
-            self.change(&apply).await?;
+            self.send_change(&apply, sent).await?;
         }
         Ok(())
     }

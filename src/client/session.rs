@@ -217,6 +217,19 @@ impl Session {
         self.ahead.remove(place)
     }
 
+    /// Whether the replica was asked about the user, so that the lock is held.
+    pub fn has_asked(&self, user: &UserId) -> bool {
+        self.ahead.iter().any(|ahead| ahead.user == *user)
+    }
+
+    /// Gives up what was asked about users, and their locks: whoever waits for a lock must not
+    /// hold others for which somebody else waits.
+    pub fn forget_asked(&mut self) {
+        for ahead in std::mem::take(&mut self.ahead) {
+            self.peer.forget(&ahead.ticket);
+        }
+    }
+
     /// Begins something new: what was learnt from lost connections does not count.
     pub(super) fn begin_item(&mut self) {
         self.suspects.clear();

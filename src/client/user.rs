@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::client::error::SyncError;
+use crate::client::folders::Passing;
 use crate::client::mailbox::Failed;
-use crate::client::meta::RemoteMeta;
+use crate::client::meta::{MetaUnderWay, RemoteMeta};
 use crate::client::peer::Ticket;
 use crate::client::report::Subject;
 use crate::client::session::Session;
@@ -26,16 +27,81 @@ struct RemoteUser {
     meta: RemoteMeta,
 }
 
+/// A user to whom everything was sent, and not all of it was answered yet.
+#[derive(Debug)]
+pub struct UserUnderWay {
+    user: UserId,
+    start: Instant,
+    _lock: SyncLock,
+    passing: Passing,
+    meta: MetaUnderWay,
+    /// What went wrong here meanwhile.
+    trouble: Result<(), SyncError>,
+}
+
+impl UserUnderWay {
+    /// Who it is.
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+}
+
 impl Session {
     /// Replicates a user completely, and tells the result.
     ///
     /// # Errors
     /// If the user could not be replicated; mailboxes that failed do not keep the others back.
     pub async fn user(&mut self, user: &UserId) -> Result<(), SyncError> {
+        match self.begin_user(user).await? {
+            Some(under_way) => self.end_user(under_way).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Sends what differs of a user; [`Session::end_user`] fetches the answers. Those to the
+    /// users before may still be due. `None` if nothing was to do.
+    ///
+    /// # Errors
+    /// If the user could not be replicated; that was told.
+    pub async fn begin_user(&mut self, user: &UserId) -> Result<Option<UserUnderWay>, SyncError> {
         let start = Instant::now();
-        let result = self.sync_user(user).await;
-        self.tell(Subject::User, user.as_str(), &result, start);
-        if let Err(error) = &result
+        match self.send_user(user, start).await {
+            Ok(Some(under_way)) => Ok(Some(under_way)),
+            ended => {
+                let result = ended.map(|_| ());
+                self.tell_user(user, &result, start);
+                result.map(|()| None)
+            }
+        }
+    }
+
+    /// Waits for the answers about a user, does what is left to do, and tells the result.
+    ///
+    /// # Errors
+    /// As [`Session::user`].
+    pub async fn end_user(&mut self, under_way: UserUnderWay) -> Result<(), SyncError> {
+        let UserUnderWay {
+            user,
+            start,
+            _lock,
+            passing,
+            meta,
+            trouble,
+        } = under_way;
+        let result = match self.end_pass(passing).await {
+            Ok(passed) => {
+                let meta = self.end_meta(&user, meta).await;
+                meta.and(trouble).and(summary(passed.failed))
+            }
+            Err(error) => Err(error),
+        };
+        self.tell_user(&user, &result, start);
+        result
+    }
+
+    fn tell_user(&self, user: &UserId, result: &Result<(), SyncError>, start: Instant) {
+        self.tell(Subject::User, user.as_str(), result, start);
+        if let Err(error) = result
             && error.failure() != Failure::Locked
         {
             tracing::error!(
@@ -44,7 +110,6 @@ impl Session {
                 self.shared.settings.server
             );
         }
-        result
     }
 
     fn tell(&self, subject: Subject, name: &str, result: &Result<(), SyncError>, start: Instant) {
@@ -53,8 +118,12 @@ impl Session {
             .result(subject, name, error.as_deref(), start.elapsed());
     }
 
-    async fn sync_user(&mut self, user: &UserId) -> Result<(), SyncError> {
-        let (_locked, mut asked) = match self.asked_ahead(user) {
+    async fn send_user(
+        &mut self,
+        user: &UserId,
+        start: Instant,
+    ) -> Result<Option<UserUnderWay>, SyncError> {
+        let (lock, mut asked) = match self.asked_ahead(user) {
             Some(ahead) => (ahead.lock, Some(ahead.ticket)),
             None => (self.shared.lock(Some(user))?, None),
         };
@@ -69,26 +138,46 @@ impl Session {
             if !self.local.has_user(user)? {
                 self.reporter()
                     .action(&format!("Does not exist locally {user}"));
-                return Ok(());
+                return Ok(None);
             }
             let partition = self.shared.settings.partition.clone();
             let with_scripts = self.scripts_are_messages;
             let locals = self
                 .local
                 .folders_of(user, with_scripts, partition.as_ref())?;
-            self.set_quotas(user, &locals, &remote.quotas).await?;
-            let passed = self.pass(&locals, remote.mailboxes).await?;
-            if passed.again {
+            let plan = self.plan_pass(&locals, remote.mailboxes)?;
+            let mut meta = MetaUnderWay::default();
+            self.set_quotas(user, &locals, &remote.quotas, &mut meta)
+                .await?;
+            if plan.rearranges() {
+                // A replica that refuses a root must say so before something is deleted there.
+                self.settle_quotas(&mut meta).await?;
+            }
+            let passing = self.begin_pass(&locals, plan).await?;
+            if passing.again() {
+                self.end_pass(passing).await?;
+                self.settle_quotas(&mut meta).await?;
                 continue;
             }
-            let failed = passed.failed;
-            self.remove_quotas(user, &locals, &remote.quotas).await?;
-            self.subscriptions(user, &remote.meta).await?;
-            if !self.scripts_are_messages {
-                self.scripts(user, &remote.meta).await?;
+            let mut trouble = self
+                .remove_quotas(user, &locals, &remote.quotas, &mut meta)
+                .await;
+            if trouble.is_ok() {
+                trouble = self.begin_meta(user, &remote.meta, &mut meta).await;
             }
-            self.seen(user, &remote.meta).await?;
-            return summary(failed);
+            if let Err(error) = &trouble
+                && error.is_disconnection()
+            {
+                return trouble.map(|()| None);
+            }
+            return Ok(Some(UserUnderWay {
+                user: user.clone(),
+                start,
+                _lock: lock,
+                passing,
+                meta,
+                trouble,
+            }));
         }
         tracing::error!("failed to sync user {user} after {TRIES} tries");
         Err(SyncError::NotSettled(user.to_string()))
@@ -146,7 +235,9 @@ impl Session {
         }
         for user in script_owners {
             let remote = self.remote_meta(&user).await?;
-            self.scripts(&user, &remote).await?;
+            let mut sent = Vec::new();
+            self.scripts(&user, &remote, &mut sent).await?;
+            self.settle_changes(sent).await?;
         }
         Ok(())
     }

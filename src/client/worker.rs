@@ -10,6 +10,7 @@ use crate::client::connect::{Backoff, ConnectError, Connected, Connector};
 use crate::client::error::SyncError;
 use crate::client::local::Local;
 use crate::client::session::{Session, Shared};
+use crate::client::user::UserUnderWay;
 use crate::mail::{MailboxName, UserId};
 use crate::plan::log::Failure;
 use crate::service::notify;
@@ -99,19 +100,32 @@ impl Dialer {
     /// If that is not possible.
     pub async fn session(&self, shared: &Arc<Shared>) -> Result<Session, WorkerError> {
         let connected = self.dial(shared).await?;
-        let local = Local::open(Arc::clone(&shared.store))?;
-        let memory = match open_cache(shared)? {
-            Some(cache) => Memory::in_file(cache),
-            None if shared.settings.rolling => Memory::of_session(),
-            None => Memory::default(),
+        Ok(open_session(shared, connected)?)
+    }
+
+    /// One more session beside others, if the replica takes another connection before there is
+    /// nothing left to do: servers limit how many they serve.
+    async fn another_session(
+        &self,
+        shared: &Arc<Shared>,
+        queue: &Queue,
+    ) -> Result<Option<Session>, SyncError> {
+        let nothing_left = async {
+            while !queue.is_empty() {
+                tokio::time::sleep(LOOK_FOR_WORK).await;
+            }
         };
-        Ok(Session::new(
-            Arc::clone(shared),
-            local,
-            connected.peer,
-            connected.scripts_are_messages,
-            memory,
-        ))
+        let connected = tokio::select! {
+            connected = self.connector.connect() => connected,
+            () = nothing_left => return Ok(None),
+        };
+        match connected {
+            Ok(connected) => open_session(shared, connected).map(Some),
+            Err(error) => {
+                tracing::info!("going on with fewer connections: {error}");
+                Ok(None)
+            }
+        }
     }
 
     /// Replaces a lost connection.
@@ -126,6 +140,22 @@ impl Dialer {
     }
 }
 
+fn open_session(shared: &Arc<Shared>, connected: Connected) -> Result<Session, SyncError> {
+    let local = Local::open(Arc::clone(&shared.store))?;
+    let memory = match open_cache(shared)? {
+        Some(cache) => Memory::in_file(cache),
+        None if shared.settings.rolling => Memory::of_session(),
+        None => Memory::default(),
+    };
+    Ok(Session::new(
+        Arc::clone(shared),
+        local,
+        connected.peer,
+        connected.scripts_are_messages,
+        memory,
+    ))
+}
+
 fn open_cache(shared: &Shared) -> Result<Option<SyncCache>, SyncError> {
     let Some(path) = &shared.settings.cache_path else {
         return Ok(None);
@@ -134,6 +164,9 @@ fn open_cache(shared: &Shared) -> Result<Option<SyncCache>, SyncError> {
     let backend = store.backend(store.config.databases.sync_cache);
     SyncCache::open(&store.disk, path, backend)
 }
+
+/// How often a connection that is not made yet is asked whether it is still needed.
+const LOOK_FOR_WORK: Duration = Duration::from_millis(50);
 
 /// How often one item may cost the connection before it is given up.
 const LOST_CONNECTIONS: u32 = 4;
@@ -175,20 +208,33 @@ pub async fn replicate(
 #[derive(Debug)]
 pub struct Queue {
     items: Mutex<VecDeque<Item>>,
+    /// Connections that share them.
+    jobs: u8,
     failed: AtomicBool,
 }
 
 impl Queue {
-    /// A queue of these.
-    pub fn new(items: impl IntoIterator<Item = Item>) -> Queue {
+    /// A queue of these for so many connections.
+    pub fn new(items: impl IntoIterator<Item = Item>, jobs: u8) -> Queue {
         Queue {
             items: Mutex::new(items.into_iter().collect()),
+            jobs,
             failed: AtomicBool::new(false),
         }
     }
 
-    fn next(&self) -> Option<Item> {
-        self.items.lock().ok()?.pop_front()
+    /// The next few items for one connection: fewer towards the end, so that all end together.
+    fn some(&self) -> Vec<Item> {
+        let Ok(mut items) = self.items.lock() else {
+            return Vec::new();
+        };
+        let share = items.len() / (2 * usize::from(self.jobs.max(1)));
+        let count = share.clamp(1, ASK_AHEAD).min(items.len());
+        items.drain(..count).collect()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.items.lock().map_or(true, |items| items.is_empty())
     }
 
     /// Whether something failed.
@@ -201,8 +247,8 @@ impl Queue {
     }
 }
 
-/// Works on a queue over `jobs` connections. `skip_locked` items whose lock is taken are no
-/// failures.
+/// Works on a queue over as many connections as it is for, or as the replica takes. With
+/// `skip_locked`, items whose lock is taken are no failures.
 ///
 /// # Errors
 /// If no connection could be made at all.
@@ -210,10 +256,9 @@ pub fn work(
     dialer: &Dialer,
     shared: &Arc<Shared>,
     queue: &Queue,
-    jobs: u8,
     skip_locked: bool,
 ) -> Result<(), WorkerError> {
-    let run = || -> Result<(), WorkerError> {
+    let run = |is_first: bool| -> Result<(), WorkerError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -221,13 +266,25 @@ pub fn work(
                 what: "cannot start the runtime".to_owned(),
                 source,
             })?;
-        runtime.block_on(work_on(dialer, shared, queue, skip_locked))
+        runtime.block_on(async {
+            let session = if is_first {
+                dialer.session(shared).await?
+            } else {
+                match dialer.another_session(shared, queue).await? {
+                    Some(session) => session,
+                    None => return Ok(()),
+                }
+            };
+            work_on(dialer, session, queue, skip_locked).await
+        })
     };
-    if jobs <= 1 {
-        return run();
+    if queue.jobs <= 1 {
+        return run(true);
     }
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..jobs).map(|_| scope.spawn(run)).collect();
+        let threads: Vec<_> = (0..queue.jobs)
+            .map(|number| scope.spawn(move || run(number == 0)))
+            .collect();
         let mut result = Ok(());
         for thread in threads {
             match thread.join() {
@@ -239,61 +296,163 @@ pub fn work(
     })
 }
 
-/// Users about whom the replica is asked before it is their turn.
+/// Users about whom the replica is asked at once, before it is their turn.
 const ASK_AHEAD: usize = 16;
+/// Users to whom everything was sent and of whom answers are due.
+const UNDER_WAY: usize = 8;
 
 async fn work_on(
     dialer: &Dialer,
-    shared: &Arc<Shared>,
+    session: Session,
     queue: &Queue,
     skip_locked: bool,
 ) -> Result<(), WorkerError> {
-    let mut session = dialer.session(shared).await?;
-    let mut coming = VecDeque::new();
-    loop {
-        while coming.len() < ASK_AHEAD
-            && let Some(item) = queue.next()
-        {
+    let mut worker = Worker {
+        session,
+        dialer,
+        queue,
+        skip_locked,
+        under_way: VecDeque::new(),
+    };
+    let result = worker.run().await;
+    if result.is_err() {
+        queue.fail();
+    }
+    result?;
+    // The work is done; that the farewell is not answered changes nothing.
+    if let Err(error) = worker.session.peer.exit().await {
+        tracing::debug!("at the end of the session: {error}");
+    }
+    Ok(())
+}
+
+/// One connection at work on a queue.
+struct Worker<'a> {
+    session: Session,
+    dialer: &'a Dialer,
+    queue: &'a Queue,
+    /// Items that another process has locked are no failures.
+    skip_locked: bool,
+    /// Users whose answers are due, oldest first.
+    under_way: VecDeque<UserUnderWay>,
+}
+
+impl Worker<'_> {
+    async fn run(&mut self) -> Result<(), WorkerError> {
+        let mut coming = VecDeque::new();
+        loop {
+            if coming.is_empty() {
+                self.ask_ahead(&mut coming).await;
+            }
+            let Some(item) = coming.pop_front() else {
+                break;
+            };
+            self.session.shared.go_on()?;
+            match &item {
+                Item::User(user) if self.session.has_asked(user) => self.begin(user).await?,
+                _ => self.one(&item).await?,
+            }
+            self.session.forget_staged().await;
+            if self.under_way.len() > UNDER_WAY {
+                self.end_oldest().await?;
+            }
+        }
+        self.end_all().await
+    }
+
+    /// Takes the next items from the queue, and asks the replica about the users among them all at
+    /// once: their answers need not be awaited one by one when something large is to be sent.
+    async fn ask_ahead(&mut self, coming: &mut VecDeque<Item>) {
+        for item in self.queue.some() {
             // What is not asked now because the connection breaks is asked when its turn comes.
             if let Item::User(user) = &item
-                && let Err(error) = session.ask_ahead(user).await
+                && let Err(error) = self.session.ask_ahead(user).await
             {
                 tracing::debug!("{user} is asked later: {error}");
             }
             coming.push_back(item);
         }
-        let Some(item) = coming.pop_front() else {
-            break;
-        };
-        shared.go_on()?;
-        let result = match replicate(dialer, &mut session, &item).await {
-            Ok(result) => result,
-            Err(error) => {
-                queue.fail();
-                return Err(error);
+    }
+
+    /// Sends what differs of a user, without waiting for the answers.
+    async fn begin(&mut self, user: &UserId) -> Result<(), WorkerError> {
+        self.session.begin_item();
+        match self.session.begin_user(user).await {
+            Ok(Some(under_way)) => {
+                self.under_way.push_back(under_way);
+                Ok(())
             }
-        };
-        match result {
-            Ok(()) => {}
-            Err(error) if skip_locked && error.failure() == Failure::Locked => {
-                shared
-                    .reporter
-                    .notice(&format!("Skipping locked {}", describe(&item)));
-            }
+            Ok(None) => Ok(()),
+            Err(error) if error.is_disconnection() => self.again(user.clone(), &error).await,
             Err(error) => {
-                queue.fail();
-                let text = bail_out(&item);
-                tracing::error!("{text} {error}");
-                shared.reporter.notice(&format!("{text} {error}"));
+                self.failed(&Item::User(user.clone()), &error);
+                Ok(())
             }
         }
-        session.forget_staged().await;
     }
-    // The work is done; that the farewell is not answered changes nothing.
-    if let Err(error) = session.peer.exit().await {
-        tracing::debug!("at the end of the session: {error}");
+
+    async fn end_oldest(&mut self) -> Result<(), WorkerError> {
+        let Some(oldest) = self.under_way.pop_front() else {
+            return Ok(());
+        };
+        let user = oldest.user().clone();
+        match self.session.end_user(oldest).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_disconnection() => self.again(user, &error).await,
+            Err(error) => {
+                self.failed(&Item::User(user), &error);
+                Ok(())
+            }
+        }
     }
-    Ok(())
+
+    async fn end_all(&mut self) -> Result<(), WorkerError> {
+        while !self.under_way.is_empty() {
+            self.end_oldest().await?;
+        }
+        Ok(())
+    }
+
+    /// After the connection was lost: everybody whose answers were due is begun anew, one by one,
+    /// so that one who kills the replica's process is found out.
+    async fn again(&mut self, user: UserId, error: &SyncError) -> Result<(), WorkerError> {
+        self.session.shared.go_on()?;
+        tracing::error!("{error}");
+        let lost = std::mem::take(&mut self.under_way);
+        let users: Vec<UserId> = lost.iter().map(|lost| lost.user().clone()).collect();
+        drop(lost);
+        self.dialer.redial(&mut self.session).await?;
+        for user in users.into_iter().chain([user]) {
+            self.alone(&Item::User(user)).await?;
+        }
+        Ok(())
+    }
+
+    /// Replicates an item while nothing else is under way.
+    async fn one(&mut self, item: &Item) -> Result<(), WorkerError> {
+        self.end_all().await?;
+        self.session.forget_asked();
+        self.alone(item).await
+    }
+
+    async fn alone(&mut self, item: &Item) -> Result<(), WorkerError> {
+        if let Err(error) = replicate(self.dialer, &mut self.session, item).await? {
+            self.failed(item, &error);
+        }
+        Ok(())
+    }
+
+    fn failed(&self, item: &Item, error: &SyncError) {
+        let reporter = &self.session.shared.reporter;
+        if self.skip_locked && error.failure() == Failure::Locked {
+            reporter.notice(&format!("Skipping locked {}", describe(item)));
+            return;
+        }
+        self.queue.fail();
+        let text = bail_out(item);
+        tracing::error!("{text} {error}");
+        reporter.notice(&format!("{text} {error}"));
+    }
 }
 
 fn describe(item: &Item) -> String {
