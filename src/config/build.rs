@@ -40,13 +40,10 @@ pub(super) fn places(values: &Values) -> Result<Places, ConfigError> {
     let defaults =
         Places::below(directory.ok_or_else(|| ConfigError::whole("configdirectory is not set"))?);
     let or = |key, default: PathBuf| values.path(key).unwrap_or(default);
-    let quota_directory = match values.path(Key::QuotaDbPath) {
-        Some(path) => match path.parent() {
-            Some(directory) => directory.to_owned(),
-            None => return Err(values.wrong(Key::QuotaDbPath, "a path below a directory")),
-        },
-        None => defaults.quota_directory,
-    };
+    let quotas_db = or(Key::QuotaDbPath, defaults.quotas_db);
+    if quotas_db.parent().is_none() {
+        return Err(values.wrong(Key::QuotaDbPath, "a path below a directory"));
+    }
     Ok(Places {
         user_directory: or(Key::UserPath, defaults.user_directory),
         lock_directory: or(Key::LockPath, defaults.lock_directory),
@@ -62,7 +59,7 @@ pub(super) fn places(values: &Values) -> Result<Places, ConfigError> {
         annotations_db: or(Key::AnnotationDbPath, defaults.annotations_db),
         status_cache_db: or(Key::StatuscacheDbPath, defaults.status_cache_db),
         denied_users_db: or(Key::UserdenyDbPath, defaults.denied_users_db),
-        quota_directory,
+        quotas_db,
         config_directory: defaults.config_directory,
     })
 }

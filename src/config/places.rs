@@ -72,17 +72,12 @@ pub struct Places {
     pub status_cache_db: PathBuf,
     /// Users who may not log in (`userdeny_db_path`).
     pub denied_users_db: PathBuf,
-    /// The directory above `quota/` and `domain/` of the quota files (`quota_db_path`).
-    pub quota_directory: PathBuf,
+    /// The quota roots (`quota_db_path`). With `quotalegacy` no such file exists: the directories
+    /// `quota` and `domain` beside it hold the files of the roots (databases §5).
+    pub quotas_db: PathBuf,
 }
 
 impl Places {
-    /// The path by which the quota roots are opened: of a file that need not exist, beside the
-    /// directories of the roots (databases §5).
-    pub fn quotas_db(&self) -> PathBuf {
-        self.quota_directory.join("quotas.db")
-    }
-
     /// The default places below a configuration directory, without any partition.
     pub fn below(config_directory: impl Into<PathBuf>) -> Places {
         let config_directory = config_directory.into();
@@ -99,7 +94,7 @@ impl Places {
             annotations_db: config_directory.join("annotations.db"),
             status_cache_db: config_directory.join("statuscache.db"),
             denied_users_db: config_directory.join("user_deny.db"),
-            quota_directory: config_directory.clone(),
+            quotas_db: config_directory.join("quotas.db"),
             config_directory,
         }
     }

@@ -159,9 +159,10 @@ settings! {
     SeenstateDb: "seenstate_db", "databases.seen", BACKENDS, Some("twoskip");
     /// Backend of subscriptions.
     SubscriptionDb: "subscription_db", "databases.subscriptions", BACKENDS, Some("flat");
-    /// Backend of quota. Only `quotalegacy` is supported.
+    /// Backend of quota; `quotalegacy` is one file per quota root.
     QuotaDb: "quota_db", "databases.quota", BACKENDS, Some("quotalegacy");
-    /// Path whose directory holds the quota files. If unset, the configuration directory.
+    /// File of the quota roots; with `quotalegacy`, their directories are beside it. If unset,
+    /// `quotas.db` below the configuration directory.
     QuotaDbPath: "quota_db_path", "databases.quota_path", Kind::Path, None;
     /// Backend of the status cache.
     StatuscacheDb: "statuscache_db", "databases.status_cache", BACKENDS, Some("twoskip");

@@ -129,7 +129,10 @@ fn debian_file() {
         config.places.mailboxes_db,
         Path::new("/var/lib/cyrus/mailboxes.db")
     );
-    assert_eq!(config.places.quota_directory, Path::new("/var/lib/cyrus"));
+    assert_eq!(
+        config.places.quotas_db,
+        Path::new("/var/lib/cyrus/quotas.db")
+    );
     assert!(config.places.hash_names);
     assert!(!config.namespace.unix_hierarchy_separator);
     let partition = |name| Partition::parse(name).unwrap();
@@ -242,7 +245,7 @@ fn errors_of_the_whole() {
 
 #[test]
 fn unsupported_settings_are_all_named() {
-    let text = "conversations: yes\narchive_enabled: 1\nquota_db: twoskip\nannotation_db: zeroskip\n\
+    let text = "conversations: yes\narchive_enabled: 1\nquota_db: sql\nannotation_db: zeroskip\n\
                 sasl_pwcheck_method: alwaystrue\nauth_mech: pts\nsasl_auxprop_plugin: sql\n\
                 sieveusehomedir: on\nobject_storage_enabled: t";
     insta::assert_snapshot!(error(with(text)), @r"
@@ -251,7 +254,7 @@ fn unsupported_settings_are_all_named() {
     /etc/imapd.conf:12: object_storage_enabled: t is not supported: messages are only looked for in partitions
     /etc/imapd.conf:11: sieveusehomedir: on is not supported: scripts are only looked for in sievedir and in mailboxes
     /etc/imapd.conf:7: annotation_db: zeroskip is not supported: databases are twoskip, skiplist or flat
-    /etc/imapd.conf:6: quota_db: twoskip is not supported: quota is kept in one file per quota root
+    /etc/imapd.conf:6: quota_db: sql is not supported: quota databases are quotalegacy, twoskip, skiplist or flat
     /etc/imapd.conf:9: auth_mech: pts is not supported: groups are those of the system
     /etc/imapd.conf:8: sasl_pwcheck_method: alwaystrue is not supported: passwords are checked by auxprop (sasldb) or saslauthd
     /etc/imapd.conf:10: sasl_auxprop_plugin: sql is not supported: secrets are only read from sasldb

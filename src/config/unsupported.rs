@@ -67,8 +67,14 @@ pub(super) fn find(values: &Values) -> Result<Vec<Unsupported>, ConfigError> {
             refuse(key, "databases are twoskip, skiplist or flat");
         }
     }
-    if values.choice(Key::QuotaDb)? != "quotalegacy" {
-        refuse(Key::QuotaDb, "quota is kept in one file per quota root");
+    if !matches!(
+        values.choice(Key::QuotaDb)?,
+        "quotalegacy" | "twoskip" | "skiplist" | "flat"
+    ) {
+        refuse(
+            Key::QuotaDb,
+            "quota databases are quotalegacy, twoskip, skiplist or flat",
+        );
     }
     if values.choice(Key::AuthMech)? != "unix" {
         refuse(Key::AuthMech, "groups are those of the system");

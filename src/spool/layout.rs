@@ -378,7 +378,8 @@ impl Layout {
             _ => (None, root.as_str()),
         };
         let hashed = name.split_once('.').map_or(name, |(_, below)| below);
-        self.legacy_domain(&self.places.quota_directory, domain)
+        let directory = self.places.quotas_db.parent();
+        self.legacy_domain(directory.unwrap_or(&self.places.config_directory), domain)
             .join("quota")
             .join(self.hash(hashed))
             .join(name)

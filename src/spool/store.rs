@@ -262,7 +262,7 @@ impl Store {
     pub fn quotas(&self) -> Result<QuotaDb, SpoolError> {
         let places = self.layout.places();
         let backend = self.backend(self.config.databases.quota);
-        QuotaDb::open(&self.disk, &places.quotas_db(), backend, self.namespace())
+        QuotaDb::open(&self.disk, &places.quotas_db, backend, self.namespace())
     }
 
     /// Adds to what is used of a quota root on behalf of a mailbox. A root that does not exist

@@ -411,9 +411,13 @@ def compare_admin(options):
     users = set()
     for tree, mark in trees:
         for name in tree["mailboxes"]:
-            parts = name.split(mark)
-            if len(parts) > 1 and parts[0] == b"user":
-                users.add(parts[1].decode("utf-8", "replace"))
+            # with domains, user/anna/Sent@example.com is anna@example.com's
+            local, _, domain = name.rpartition(b"@")
+            inbox = mark.join(local.split(mark)[:2]) + b"@" + domain
+            if inbox not in tree["mailboxes"]:
+                inbox = mark.join(name.split(mark)[:2])
+            if inbox.startswith(b"user" + mark):
+                users.add(inbox[len(b"user" + mark):].decode("utf-8", "replace"))
     return report, sorted(users), len([n for n in a["mailboxes"] if not n.startswith(b"user" + mark_a)])
 
 
