@@ -145,7 +145,11 @@ fn directories(places: &Places) -> Vec<PathBuf> {
         places.lock_directory.clone(),
         places.process_directory.clone(),
         places.sieve_directory.clone(),
-        places.quota_directory.clone(),
+        places
+            .quotas_db
+            .parent()
+            .unwrap_or(&places.config_directory)
+            .to_owned(),
     ]);
     for partition in places.partitions.values() {
         directories.push(partition.data.clone());
