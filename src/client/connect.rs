@@ -152,6 +152,7 @@ struct Link {
 struct Offer {
     deflate: bool,
     sieve_mailbox: bool,
+    unmailbox_id: bool,
 }
 
 /// Longest line during the login.
@@ -236,6 +237,7 @@ impl Connector {
                 let offer = Offer {
                     deflate: false,
                     sieve_mailbox: false,
+                    unmailbox_id: false,
                 };
                 self.begin(connection.into_stream(), Flavour::Csync, offer)
                     .await
@@ -366,6 +368,7 @@ impl Connector {
         let offer = Offer {
             deflate: deflated,
             sieve_mailbox: capabilities.sieve_mailbox,
+            unmailbox_id: capabilities.unmailbox_id,
         };
         self.begin(connection.into_stream(), Flavour::Csync, offer)
             .await
@@ -440,6 +443,7 @@ impl Connector {
         let offer = Offer {
             deflate: false,
             sieve_mailbox: has("X-SIEVE-MAILBOX"),
+            unmailbox_id: has("X-UNMAILBOX-ID"),
         };
         self.begin(stream, Flavour::Imap, offer).await
     }
@@ -455,6 +459,7 @@ impl Connector {
             return Err(ConnectError::NoCompression(self.name()));
         }
         let mut peer = Peer::new(stream, flavour, self.trace);
+        peer.set_unmailbox_id(offer.unmailbox_id);
         let mut scripts_are_messages = false;
         if offer.sieve_mailbox {
             let wanted = Apply::Capabilities(vec![SIEVE_MAILBOX.to_owned()]);

@@ -7,7 +7,7 @@ use crate::mail::{MailboxKind, MailboxName, Uid, UnixTime};
 use crate::plan::folders::{
     Finding, FolderPlan, LocalFolder, Rearrangement, RemoteFolder, Rename, compare,
 };
-use crate::protocol::command::{self, Apply, MailboxItem};
+use crate::protocol::command::{self, Apply, MailboxIdentity, MailboxItem, Unmailbox};
 use crate::protocol::reply::Refusal;
 
 /// What a pass came to.
@@ -44,7 +44,7 @@ pub struct Passing {
     /// What the replica has, and may find messages in.
     names: Vec<MailboxName>,
     /// What is to be deleted there after the updates.
-    deletions: Vec<MailboxName>,
+    deletions: Vec<Unmailbox>,
 }
 
 impl Passing {
@@ -107,8 +107,8 @@ impl Session {
             self.shared.go_on()?;
             match step {
                 Rearrangement::Delete(remote) => {
-                    if let Some(remote) = remotes.get(*remote) {
-                        self.delete(&remote.name).await?;
+                    if let Some(item) = listing.get(*remote) {
+                        self.delete(deletion_of(item)).await?;
                     }
                 }
                 Rearrangement::Rename(rename) => self.rename(rename).await?,
@@ -122,8 +122,8 @@ impl Session {
         let deletions = plan
             .deletions
             .iter()
-            .filter_map(|index| remotes.get(*index));
-        passing.deletions = deletions.map(|remote| remote.name.clone()).collect();
+            .filter_map(|index| listing.get(*index));
+        passing.deletions = deletions.map(deletion_of).collect();
         let partitions = listing.iter().filter_map(|item| item.partition.clone());
         self.proven_partitions.extend(partitions);
         let mut listing: Vec<Option<MailboxItem>> = listing.into_iter().map(Some).collect();
@@ -160,9 +160,9 @@ impl Session {
         } = passing;
         self.settle(&mut pipeline, &names, &mut passed.failed)
             .await?;
-        for name in &deletions {
+        for deletion in deletions {
             self.shared.go_on()?;
-            self.delete(name).await?;
+            self.delete(deletion).await?;
         }
         Ok(passed)
     }
@@ -265,19 +265,40 @@ impl Session {
         }
     }
 
-    /// Deletes a mailbox on the replica; that it never existed there is as good.
-    pub(super) async fn delete(&mut self, name: &MailboxName) -> Result<(), SyncError> {
+    /// Deletes a mailbox on the replica; that it never existed there is as good, and so is that
+    /// its name means another one by now, where the replica can tell.
+    async fn delete(&mut self, mut deletion: Unmailbox) -> Result<(), SyncError> {
+        let name = deletion.name.clone();
         self.reporter().action(&format!("UNMAILBOX {name}"));
         if self.shared.settings.dry_run {
             return Ok(());
         }
-        self.memory.forget(name);
-        let apply = Apply::Unmailbox(self.shared.settings.scope, name.clone());
+        self.memory.forget(&name);
+        if !self.peer.has_unmailbox_id() {
+            deletion.identity = None;
+        }
+        let by_id = deletion.identity.is_some();
+        let apply = Apply::Unmailbox(self.shared.settings.scope, deletion);
         match self.peer.apply(&apply).await {
             Ok(_) => Ok(()),
             Err(error) if error.refusal() == Some(Refusal::MailboxNonexistent) => Ok(()),
-            Err(error) => Err(SyncError::from(error).in_mailbox(name)),
+            Err(error) if by_id && error.refusal() == Some(Refusal::MailboxMoved) => {
+                tracing::info!("SYNCNOTICE: not deleted, since it is another mailbox now: {name}");
+                Ok(())
+            }
+            Err(error) => Err(SyncError::from(error).in_mailbox(&name)),
         }
+    }
+}
+
+/// The deletion of a listed mailbox.
+fn deletion_of(item: &MailboxItem) -> Unmailbox {
+    Unmailbox {
+        name: item.name.clone(),
+        identity: Some(MailboxIdentity {
+            unique_id: item.unique_id.clone(),
+            uid_validity: Some(item.uid_validity),
+        }),
     }
 }
 

@@ -113,6 +113,8 @@ pub struct Peer {
     ready: HashMap<u64, Result<Vec<Answer>, PeerError>>,
     /// Requests whose answers nobody wants.
     unwanted: HashSet<u64>,
+    /// Whether the replica lets us say which mailbox a deletion means.
+    unmailbox_id: bool,
     trace: bool,
 }
 
@@ -129,7 +131,18 @@ impl Peer {
             ready: HashMap::new(),
             unwanted: HashSet::new(),
             trace,
+            unmailbox_id: false,
         }
+    }
+
+    /// Tells whether the replica has announced UNMAILBOX-ID.
+    pub fn set_unmailbox_id(&mut self, announced: bool) {
+        self.unmailbox_id = announced;
+    }
+
+    /// Whether a deletion may say which mailbox it means.
+    pub fn has_unmailbox_id(&self) -> bool {
+        self.unmailbox_id
     }
 
     /// Sends a GET and collects its data lines.

@@ -3,6 +3,9 @@
 /// The capability by which Sieve scripts travel as messages.
 pub const SIEVE_MAILBOX: &str = "SIEVE-MAILBOX";
 
+/// The capability by which a client may say which mailbox UNMAILBOX means, not only its name.
+pub const UNMAILBOX_ID: &str = "UNMAILBOX-ID";
+
 /// What a server offers before authentication.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
@@ -16,6 +19,8 @@ pub struct Capabilities {
     pub sieve_mailbox: bool,
     /// REPLICATION-ARCHIVE (3.8 and later).
     pub replication_archive: bool,
+    /// UNMAILBOX-ID (after 3.12).
+    pub unmailbox_id: bool,
 }
 
 impl Capabilities {
@@ -35,6 +40,7 @@ impl Capabilities {
             (self.deflate, "COMPRESS DEFLATE"),
             (self.sieve_mailbox, SIEVE_MAILBOX),
             (self.replication_archive, "REPLICATION-ARCHIVE"),
+            (self.unmailbox_id, UNMAILBOX_ID),
         ] {
             if offered {
                 line(text);
@@ -62,6 +68,7 @@ impl Capabilities {
             }
             SIEVE_MAILBOX => self.sieve_mailbox = true,
             "REPLICATION-ARCHIVE" => self.replication_archive = true,
+            UNMAILBOX_ID => self.unmailbox_id = true,
             _ => {}
         }
         false
@@ -103,6 +110,7 @@ mod tests {
             ),
             (
                 "* SASL PLAIN LOGIN\r\n* SIEVE-MAILBOX\r\n* REPLICATION-ARCHIVE\r\n\
+                 * UNMAILBOX-ID\r\n\
                  * OK t.example.org Cyrus sync server 3.6.1-Debian-3.6.1-4+deb12u5\r\n",
                 "t.example.org",
             ),

@@ -10,15 +10,13 @@ use super::output::Output;
 use super::{apply, get, reserve, restore};
 use crate::mail::MailboxName;
 use crate::protocol::command::{Answer, Apply, Get, Request, Restore};
+use crate::protocol::greeting::{SIEVE_MAILBOX, UNMAILBOX_ID};
 use crate::spool::SpoolError;
 use crate::spool::disk::LockKind;
 use crate::spool::mailbox::{CleanedUp, Mailbox};
 use crate::spool::mailboxes::MailboxList;
 use crate::spool::staging::Staging;
 use crate::spool::store::Store;
-
-/// The capability by which Sieve scripts travel as messages (wire-protocol §6).
-const SIEVE_MAILBOX: &str = "SIEVE-MAILBOX";
 
 /// The state of one authenticated session, and what it may change.
 #[derive(Debug)]
@@ -135,7 +133,7 @@ impl Engine {
             Apply::Mailbox(_, argument) => apply::mailbox::apply(self, argument),
             Apply::Expunge(request) => apply::expunge::expunge(self, &request),
             Apply::Rename(_, request) => apply::rename::rename(self, &request),
-            Apply::Unmailbox(_, name) => apply::remove::unmailbox(self, &name),
+            Apply::Unmailbox(_, request) => apply::remove::unmailbox(self, &request),
             Apply::Unuser(_, user) => {
                 user.map_or(Ok(()), |user| apply::remove::unuser(self, &user))
             }
@@ -156,8 +154,10 @@ impl Engine {
     /// Enables the capabilities that we have and echoes them as they were spelled
     /// (wire-protocol §6).
     fn enable(&mut self, mut names: Vec<String>, output: &mut Output<'_>) -> Result<(), Failure> {
-        names.retain(|name| name.eq_ignore_ascii_case(SIEVE_MAILBOX));
-        self.sieve_mailbox |= !names.is_empty();
+        let is = |name: &str, known: &str| name.eq_ignore_ascii_case(known);
+        self.sieve_mailbox |= names.iter().any(|name| is(name, SIEVE_MAILBOX));
+        // The other is understood always.
+        names.retain(|name| is(name, SIEVE_MAILBOX) || is(name, UNMAILBOX_ID));
         Ok(output.answer(&Answer::Enabled(names))?)
     }
 

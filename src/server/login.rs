@@ -147,6 +147,7 @@ impl<'a> Login<'a> {
             deflate: !self.offer.tls,
             sieve_mailbox: true,
             replication_archive: false,
+            unmailbox_id: true,
         };
         send_banner(self.context, &mut self.connection, &banner).await
     }

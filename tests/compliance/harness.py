@@ -365,8 +365,8 @@ class Session:
 class Definition:
     """A scenario: its function, its name, its user."""
 
-    def __init__(self, function, live, slow, state, sound, only, odd):
-        self.function, self.live, self.slow = function, live, slow
+    def __init__(self, function, live, slow, state, sound, only, odd, options):
+        self.function, self.live, self.slow, self.options = function, live, slow, options
         self.state, self.sound, self.only, self.odd = state, sound, only, odd
         self.name = function.__name__.replace("_", "-")
         self.user = re.sub(r"[^a-z0-9]", "", self.name)[:40]
@@ -381,14 +381,15 @@ class Definition:
 SCENARIOS = {}
 
 
-def scenario(live=True, slow=False, state=True, sound=True, only=None, odd=False):
+def scenario(live=True, slow=False, state=True, sound=True, only=None, odd=False, options=()):
     """Registers a scenario.  live: by real clients (ids and CRCs are masked), else by hand-made
     commands (compared exactly); slow: only with --slow; state: compare the replica's store
     afterwards; sound: reconstruct must have nothing to say, and both servers must tell the same of
     the store ('ours': where the stock server is known not to keep to that); odd: what is stored is
-    such that stock tools complain of it on any server, so the validators at the end pass it over."""
+    such that stock tools complain of it on any server, so the validators at the end pass it over;
+    options: what the replica's imapd.conf says otherwise."""
     def register(function):
-        definition = Definition(function, live, slow, state, sound, only, odd)
+        definition = Definition(function, live, slow, state, sound, only, odd, options)
         assert definition.name not in SCENARIOS, definition.name
         SCENARIOS[definition.name] = definition
         return function
@@ -419,7 +420,9 @@ def run_one(definition, pair):
     lines = []
     try:
         try:
-            definition.function(context)
+            with context.configured(*definition.options) if definition.options else contextlib.nullcontext():
+                definition.function(context)
+                context.closing.close()
         finally:
             context.closing.close()
         lines = context.finish()

@@ -29,7 +29,9 @@ pub use record::{
     CREATED_MODSEQ_ENTRY, FlagTable, Record, RecordList, SAVE_DATE_ENTRY, THREAD_ENTRY, UserFlags,
     write_record,
 };
-pub use request::{Apply, Expunge, Get, Rename, Request, Restore, Scope, Verb};
+pub use request::{
+    Apply, Expunge, Get, MailboxIdentity, Rename, Request, Restore, Scope, Unmailbox, Verb,
+};
 
 use crate::dlist::{Fields, Value};
 use crate::mail::{MailboxName, UserId};

@@ -96,7 +96,7 @@ pub enum Apply {
     /// Rename or move a mailbox.
     Rename(Scope, Rename),
     /// Delete a mailbox.
-    Unmailbox(Scope, MailboxName),
+    Unmailbox(Scope, Unmailbox),
     /// Subscribe.
     Sub(Subscription),
     /// Unsubscribe.
@@ -151,6 +151,24 @@ pub struct Rename {
     /// The partition it goes to; `None` (`NIL`) = stays.
     pub partition: Option<Partition>,
     /// UIDVALIDITY; the original ignores it.
+    pub uid_validity: Option<UidValidity>,
+}
+
+/// Argument of APPLY UNMAILBOX.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmailbox {
+    /// The mailbox's name.
+    pub name: MailboxName,
+    /// Which mailbox is meant, if the capability UNMAILBOX-ID lets the client say it.
+    pub identity: Option<MailboxIdentity>,
+}
+
+/// Which mailbox is meant, whatever its name means by now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailboxIdentity {
+    /// Its unique id.
+    pub unique_id: UniqueId,
+    /// Its UIDVALIDITY; `None` = any.
     pub uid_validity: Option<UidValidity>,
 }
 
@@ -268,7 +286,9 @@ impl Apply {
             "MAILBOX" => MailboxArgument::decode(value.fields()?, records)
                 .map(|argument| Apply::Mailbox(scope, argument)),
             "RENAME" => Rename::decode(value.fields()?).map(|rename| Apply::Rename(scope, rename)),
-            "UNMAILBOX" => existing_mailbox(value).map(|name| Apply::Unmailbox(scope, name)),
+            "UNMAILBOX" => {
+                Unmailbox::decode(value).map(|argument| Apply::Unmailbox(scope, argument))
+            }
             "UNUSER" => user_that_may_exist(value).map(|user| Apply::Unuser(scope, user)),
             _ => Apply::decode_without_scope(name, value),
         }
@@ -316,9 +336,9 @@ impl Apply {
                 write_prefix(out, *scope, "RENAME ");
                 rename.write(out, style);
             }
-            Apply::Unmailbox(scope, name) => {
-                write_prefix(out, *scope, "");
-                write_named(out, "UNMAILBOX", Some(name.as_str()), style);
+            Apply::Unmailbox(scope, argument) => {
+                write_prefix(out, *scope, "UNMAILBOX ");
+                argument.write(out, style);
             }
             Apply::Unuser(scope, user) => {
                 write_prefix(out, *scope, "");
@@ -471,6 +491,42 @@ impl Rename {
             None => pairs.nil("PARTITION"),
         }
         pairs.optional_number("UIDVALIDITY", self.uid_validity.map(|validity| validity.0));
+        out.push(b')');
+    }
+}
+
+impl Unmailbox {
+    fn decode(value: &Value) -> Result<Unmailbox, DecodeError> {
+        if !matches!(value, Value::KvList(_)) {
+            let name = existing_mailbox(value)?;
+            return Ok(Unmailbox {
+                name,
+                identity: None,
+            });
+        }
+        let fields = value.fields()?;
+        let name = fields.text("MBOXNAME")?;
+        Ok(Unmailbox {
+            name: MailboxName::parse(name)
+                .map_err(|_| DecodeError::NoSuchMailbox(name.to_owned()))?,
+            identity: Some(MailboxIdentity {
+                unique_id: fields.parsed("UNIQUEID", "unique id", UniqueId::parse)?,
+                uid_validity: fields.optional_number32("UIDVALIDITY")?.map(UidValidity),
+            }),
+        })
+    }
+
+    fn write(&self, out: &mut Vec<u8>, style: LiteralStyle) {
+        let Some(identity) = &self.identity else {
+            write_text(out, self.name.as_str().as_bytes(), style);
+            return;
+        };
+        out.extend_from_slice(b"%(");
+        let mut pairs = PairWriter::new(out, style);
+        pairs.text("MBOXNAME", self.name.as_str());
+        pairs.text("UNIQUEID", identity.unique_id.as_str());
+        let uid_validity = identity.uid_validity.map(|validity| validity.0);
+        pairs.optional_number("UIDVALIDITY", uid_validity);
         out.push(b')');
     }
 }

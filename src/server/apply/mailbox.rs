@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use super::folder;
+use super::{folder, remove};
+use crate::config::Removal;
 use crate::mail::{
     Annotation, MailboxKind, MailboxName, ModSeq, TypeFlags, Uid, UidValidity, UnixTime,
 };
@@ -100,6 +101,8 @@ struct Target<'lock> {
     mailbox: WritableMailbox<'lock>,
     entry: MailboxEntry,
     origin: Origin,
+    /// What has its name still, and is set aside when the update is written.
+    replaces: Option<(MailboxEntry, &'lock UserLock)>,
 }
 
 /// Where the mailbox of an update comes from.
@@ -147,6 +150,7 @@ fn update_mailbox(engine: &mut Engine, update: &MailboxUpdate) -> Result<(), Fai
                 mailbox,
                 entry,
                 origin: Origin::Listed,
+                replaces: None,
             };
             transfer(engine, target, update)
         }
@@ -157,8 +161,9 @@ fn update_mailbox(engine: &mut Engine, update: &MailboxUpdate) -> Result<(), Fai
                 old.unique_id,
                 item.unique_id
             );
+            let last_uid = mailbox.index_header().last_uid;
             drop(mailbox);
-            replace(engine, &lock, update, &old)
+            replace(engine, &lock, update, &old, last_uid)
         }
         _ => {
             let target = create(engine, &lock, item)?;
@@ -168,33 +173,42 @@ fn update_mailbox(engine: &mut Engine, update: &MailboxUpdate) -> Result<(), Fai
     }
 }
 
-/// Puts a new mailbox in the place of another. Nothing of the old one is removed before the new
-/// one stands, unless both have the same directory.
+/// Puts a new mailbox in the place of another. With `delete_mode: delayed` one that has had
+/// messages is set aside under `DELETED`. Nothing of the old one is moved or removed before the
+/// new one stands, unless both have the same directory.
 fn replace(
     engine: &mut Engine,
     lock: &UserLock,
     update: &MailboxUpdate,
     old: &MailboxEntry,
+    last_uid: Uid,
 ) -> Result<(), Failure> {
+    let delayed = engine.store.config.mailboxes.delete_mode == Removal::Delayed;
+    let keeps_old = delayed && last_uid > Uid(0);
     let same_directory = old.mailbox_type.flags.contains(TypeFlags::LEGACY_LAYOUT);
     if same_directory {
-        folder::delete_files(engine, lock, old)?;
+        new_entry(engine, &update.item)?;
+        if keeps_old {
+            remove::set_aside(engine, lock, &[old])?;
+        } else {
+            folder::delete_files(engine, lock, old)?;
+        }
     }
-    let target = create(engine, lock, &update.item)?;
+    let mut target = create(engine, lock, &update.item)?;
+    if keeps_old && !same_directory {
+        target.replaces = Some((old.clone(), lock));
+    }
     transfer(engine, target, update)?;
-    if same_directory {
+    if same_directory || keeps_old {
         Ok(())
     } else {
         folder::delete_files(engine, lock, old)
     }
 }
 
-/// Makes the files of a mailbox that the list does not know yet.
-fn create<'lock>(
-    engine: &mut Engine,
-    lock: &'lock UserLock,
-    item: &MailboxItem,
-) -> Result<Target<'lock>, Failure> {
+/// What the list is to say of a new mailbox. Checks all that can be known of it before anything
+/// is removed or written for it.
+fn new_entry(engine: &mut Engine, item: &MailboxItem) -> Result<MailboxEntry, Failure> {
     folder::check_creatable(engine, &item.name)?;
     let partition = item.partition.clone();
     let partition = partition.ok_or(Failure::Refused(Refusal::BadParameters))?;
@@ -212,11 +226,23 @@ fn create<'lock>(
         mtime: UnixTime::now(),
         acl: Some(item.acl.clone()),
     };
+    Engine::in_mailbox(&item.name, engine.store.place(&entry))?;
+    Ok(entry)
+}
+
+/// Makes the files of a mailbox that the list does not know yet.
+fn create<'lock>(
+    engine: &mut Engine,
+    lock: &'lock UserLock,
+    item: &MailboxItem,
+) -> Result<Target<'lock>, Failure> {
+    let entry = new_entry(engine, item)?;
     if let Some(mailbox) = folder::left_over_files(engine, lock, &entry)? {
         return Ok(Target {
             mailbox,
             entry,
             origin: Origin::LeftOver,
+            replaces: None,
         });
     }
     let mailbox = folder::create_files(engine, lock, &entry, item.options, item.highest_modseq)?;
@@ -224,6 +250,7 @@ fn create<'lock>(
         mailbox,
         entry,
         origin: Origin::Created,
+        replaces: None,
     })
 }
 
@@ -238,6 +265,7 @@ fn transfer(
         mailbox,
         entry,
         origin,
+        replaces,
     } = target;
     let decided = match decide(engine, &mailbox, &entry, update, origin) {
         Ok(decided) => decided,
@@ -258,14 +286,17 @@ fn transfer(
     }
     engine.note_cleanup(&mailbox);
     drop(mailbox);
-    let new_entry = MailboxEntry {
+    if let Some((old, lock)) = &replaces {
+        remove::set_aside(engine, lock, &[old])?;
+    }
+    let listed = MailboxEntry {
         acl: Some(item.acl.clone()),
         folder_modseq: entry.folder_modseq.max(decided.header.folder_modseq),
         uid_validity: decided.header.uid_validity,
         ..entry.clone()
     };
-    if new_entry != entry || origin != Origin::Listed {
-        let visibility = engine.list.put(&new_entry)?;
+    if listed != entry || origin != Origin::Listed {
+        let visibility = engine.list.put(&listed)?;
         store.tell_visibility(&mut engine.list, &visibility)?;
     }
     let appended = (committed.appended > 0).then(|| LogItem::Append(item.name.clone()));

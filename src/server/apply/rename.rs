@@ -36,24 +36,37 @@ pub fn rename(engine: &mut Engine, request: &Rename) -> Result<(), Failure> {
     let old = old.ok_or(Failure::Refused(Refusal::MailboxNonexistent))?;
     let new = renamed_entry(&old, request);
     check(engine, &old, &new)?;
-    let places = [&old, &new].map(|entry| Engine::in_mailbox(&old.name, store.place(entry)));
+    move_mailbox(engine, [lock, new_lock], &old, &new)
+}
+
+/// Gives a mailbox another entry in the list, of which name and partition may differ, and its
+/// files the place that belongs to that. The owners of both names are locked exclusively, and
+/// the new name is free.
+pub fn move_mailbox(
+    engine: &mut Engine,
+    locks: [&UserLock; 2],
+    old: &MailboxEntry,
+    new: &MailboxEntry,
+) -> Result<(), Failure> {
+    let store = Arc::clone(&engine.store);
+    let places = [old, new].map(|entry| Engine::in_mailbox(&old.name, store.place(entry)));
     match places {
         [Ok(Some(from)), Ok(Some(to))] if from.paths != to.paths => {
-            relocate(engine, [lock, new_lock], [&old, &new], [from, to])?;
+            relocate(engine, locks, [old, new], [from, to])?;
         }
-        [Ok(_), Ok(_)] => rename_in_place(engine, lock, &old, new)?,
+        [Ok(_), Ok(_)] => rename_in_place(engine, locks[0], old, new.clone())?,
         [Err(failure), _] | [_, Err(failure)] => return Err(failure),
     }
     info!(
-        sync_mailbox = %request.new, sync_uniqueid = %old.unique_id,
-        "Rename: {} -> {}", request.old, request.new
+        sync_mailbox = %new.name, sync_uniqueid = %old.unique_id,
+        "Rename: {} -> {}", old.name, new.name
     );
-    if request.old == request.new {
-        return Ok(store.mailbox_changed(&request.new, &[LogItem::Mailbox(request.new.clone())])?);
+    if old.name == new.name {
+        return Ok(store.mailbox_changed(&new.name, &[LogItem::Mailbox(new.name.clone())])?);
     }
-    store.mailbox_changed(&request.old, &[])?;
-    let renamed = LogItem::Rename(request.old.clone(), request.new.clone());
-    Ok(store.mailbox_changed(&request.new, &[renamed])?)
+    store.mailbox_changed(&old.name, &[])?;
+    let renamed = LogItem::Rename(old.name.clone(), new.name.clone());
+    Ok(store.mailbox_changed(&new.name, &[renamed])?)
 }
 
 fn impossible(reason: impl Into<String>) -> Failure {

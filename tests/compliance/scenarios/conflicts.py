@@ -144,7 +144,7 @@ def no_copyback(s):
     s.sync("-O", "-u", s.user, status=None)
 
 
-@scenario()
+@scenario(options=["delete_mode: immediate"])
 def no_copyback_takes_over_name(s):
     """-O: a mailbox of another id under the same name is replaced though it holds messages."""
     set_up(s)

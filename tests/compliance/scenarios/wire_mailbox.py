@@ -276,7 +276,7 @@ def other_unique_id(s):
         session.ok(session.get("USER", s.user))
 
 
-@scenario(live=False, sound="ours")
+@scenario(live=False, sound="ours", options=["delete_mode: immediate"])
 def forced(s):
     """APPLY FORCE: lower values are taken, another unique id replaces the mailbox; GUIDs still must fit."""
     inbox, box = s.box(), s.box("box", 2)

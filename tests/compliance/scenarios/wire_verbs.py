@@ -186,7 +186,7 @@ def rename_by_hand(s):
         session.ok(session.get("USER", s.user))
 
 
-@scenario(live=False)
+@scenario(live=False, options=["delete_mode: immediate"])
 def unmailbox(s):
     """APPLY UNMAILBOX: at once; then again; of a parent; of an unknown name; and LOCAL_UNMAILBOX."""
     with s.csync() as session:
@@ -205,7 +205,7 @@ def unmailbox(s):
         session.ok(session.get("USER", s.user))
 
 
-@scenario(live=False)
+@scenario(live=False, options=["delete_mode: immediate"])
 def name_used_again(s):
     """A mailbox is removed and another one takes its name, and the old id another name."""
     with s.csync() as session:
@@ -319,7 +319,7 @@ def mailbox_annotation_command(s):
         session.ok(session.get("MAILBOXES", [inbox.name]))
 
 
-@scenario(live=False)
+@scenario(live=False, options=["delete_mode: immediate"])
 def unuser(s):
     """APPLY UNUSER removes mailboxes, seen, subscriptions, quota; then again; unknown users."""
     with s.csync() as session:
