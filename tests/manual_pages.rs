@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
 use cyrus_sync::config::SETTINGS;
+use cyrus_sync::service::event::ALL;
 
 fn page(name: &str) -> String {
     let path = format!("{}/man/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -91,6 +93,59 @@ fn commands_of(program: &str) -> Vec<String> {
         .filter(|command| *command != "help")
         .map(str::to_owned)
         .collect()
+}
+
+#[test]
+fn kinds_of_journal_entries() {
+    let page = page("cyrus-sync.journal-fields.7");
+    let documented: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix(".It Li "))
+        .collect();
+    let existing: Vec<&str> = ALL.iter().map(|(_, id)| *id).collect();
+    assert_eq!(documented, existing);
+}
+
+/// Every field that the programs write is documented, and every documented one is written.
+#[test]
+fn fields_of_journal_entries() {
+    let page = page("cyrus-sync.journal-fields.7");
+    let documented: BTreeSet<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix(".It Ev "))
+        .map(str::to_lowercase)
+        .collect();
+    let mut written = BTreeSet::new();
+    sources(
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")),
+        &mut |text| {
+            for (place, _) in text.match_indices("sync_") {
+                let rest = &text[place..];
+                let end = rest.find(|letter: char| !letter.is_ascii_lowercase() && letter != '_');
+                let (name, behind) = rest.split_at(end.unwrap_or(rest.len()));
+                let is_field = behind.starts_with(" = ");
+                let before = text[..place].trim_end_matches(' ');
+                if is_field
+                    && (before.ends_with('\n') || before.ends_with(',') || before.ends_with('('))
+                {
+                    written.insert(name.to_owned());
+                }
+            }
+        },
+    );
+    assert_eq!(written, documented);
+}
+
+/// Gives the text of every source file to `take`.
+fn sources(directory: &Path, take: &mut impl FnMut(&str)) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, take);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            take(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
 }
 
 #[test]

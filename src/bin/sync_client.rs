@@ -7,7 +7,7 @@ use cyrus_sync::client::options::Options;
 use cyrus_sync::client::{RunError, Stop, run};
 use cyrus_sync::service::exit::USAGE;
 use cyrus_sync::service::journal;
-use cyrus_sync::service::shutdown::Shutdown;
+use cyrus_sync::service::signals::Signals;
 use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
@@ -22,7 +22,8 @@ fn main() -> ExitCode {
             };
         }
     };
-    let level = match options.verbose_logging {
+    let is_rolling = options.rolling || options.foreground_rolling;
+    let level = match is_rolling || options.verbose_logging {
         true => LevelFilter::INFO,
         false => LevelFilter::WARN,
     };
@@ -41,14 +42,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// A signal ends the program within one mailbox.
+/// A signal ends the program between two transactions.
 fn watch_signals(stop: Stop) {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
-        let watched =
-            runtime.and_then(|runtime| runtime.block_on(Shutdown::default().on_signals()));
+        let watched = runtime.and_then(|runtime| {
+            runtime.block_on(async {
+                Signals::listen(false)?.next().await;
+                Ok(())
+            })
+        });
         match watched {
             Ok(()) => stop.request(),
             Err(error) => tracing::warn!("signals end the program at once: {error}"),

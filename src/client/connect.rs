@@ -21,6 +21,7 @@ use crate::protocol::sasl::Mechanism;
 use crate::protocol::sasl::client::{ClientError, Policy};
 use crate::protocol::stream::{Stream, StreamError};
 use crate::protocol::tls::{HandshakeError, TlsConnector, TlsError};
+use crate::service::credentials;
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +110,7 @@ pub struct Connected {
 }
 
 /// Knows how to reach a replica.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Connector {
     address: ReplicaAddress,
     port: Option<String>,
@@ -153,6 +154,7 @@ struct Offer {
     deflate: bool,
     sieve_mailbox: bool,
     unmailbox_id: bool,
+    run_id: bool,
 }
 
 /// Longest line during the login.
@@ -177,7 +179,8 @@ impl Connector {
             ReplicaAddress::Socket(_) => "",
             ReplicaAddress::Host { name, .. } => name.as_str(),
         };
-        let host = config.host(name)?;
+        let mut host = config.host(name)?;
+        host.client_key = credentials::tls_key().or(host.client_key);
         if !config.tls.verify_server && config.tls.client != Demand::Never {
             tracing::warn!(
                 "cyrus_sync_client_verify is off: anybody can pretend to be the replica {name}"
@@ -238,6 +241,7 @@ impl Connector {
                     deflate: false,
                     sieve_mailbox: false,
                     unmailbox_id: false,
+                    run_id: false,
                 };
                 self.begin(connection.into_stream(), Flavour::Csync, offer)
                     .await
@@ -369,6 +373,7 @@ impl Connector {
             deflate: deflated,
             sieve_mailbox: capabilities.sieve_mailbox,
             unmailbox_id: capabilities.unmailbox_id,
+            run_id: capabilities.run_id,
         };
         self.begin(connection.into_stream(), Flavour::Csync, offer)
             .await
@@ -444,6 +449,7 @@ impl Connector {
             deflate: false,
             sieve_mailbox: has("X-SIEVE-MAILBOX"),
             unmailbox_id: has("X-UNMAILBOX-ID"),
+            run_id: false,
         };
         self.begin(stream, Flavour::Imap, offer).await
     }
@@ -460,6 +466,7 @@ impl Connector {
         }
         let mut peer = Peer::new(stream, flavour, self.trace);
         peer.set_unmailbox_id(offer.unmailbox_id);
+        peer.takes_run_ids = offer.run_id;
         let mut scripts_are_messages = false;
         if offer.sieve_mailbox {
             let wanted = Apply::Capabilities(vec![SIEVE_MAILBOX.to_owned()]);

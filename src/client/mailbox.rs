@@ -12,6 +12,7 @@ use crate::plan::attempts::{Attempt, Attempts, Next, Outcome};
 use crate::plan::folders::LocalFolder;
 use crate::protocol::command::{Answer, Apply, FolderItem, Get, MailboxArgument, MailboxItem};
 use crate::protocol::reply::Refusal;
+use crate::service::event;
 
 /// An update that was sent and not answered yet.
 #[derive(Debug)]
@@ -341,6 +342,7 @@ impl Session {
         let scope = self.shared.settings.scope;
         self.peer.clear_the_way().await?;
         let ticket = self.peer.begin("MAILBOX");
+        self.peer.sent.changes += 1;
         Apply::write_mailbox_prefix(self.peer.queue(), scope);
         let mut piece = vec![0; 64 << 10];
         loop {
@@ -469,14 +471,20 @@ fn keep(
 
 fn note(name: &MailboxName, attempt: Attempt, outcome: Outcome) {
     match (attempt, outcome) {
-        (Attempt::Repeat, _) => tracing::warn!(
+        (Attempt::Repeat, _) => tracing::info!(
+            message_id = event::REPAIRED,
+            sync_mailbox = %name,
             "SYNC_NOTICE: CRC failure on sync {name}, recalculating counts and trying again"
         ),
         (Attempt::FullUpdate, Outcome::LostHistory) => {
             tracing::info!("inefficient replication {name}");
         }
         (Attempt::FullUpdate, _) => {
-            tracing::error!("CRC failure on sync for {name}, trying full update");
+            tracing::info!(
+                message_id = event::REPAIRED,
+                sync_mailbox = %name,
+                "CRC failure on sync for {name}, trying full update"
+            );
         }
         (Attempt::FreshDelta, _) => {
             tracing::info!("{name}: the replica has changed since it was listed, trying again");

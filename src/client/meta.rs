@@ -62,8 +62,9 @@ impl Session {
     /// # Errors
     /// If something of it could not be replicated.
     pub async fn meta(&mut self, user: &UserId) -> Result<(), SyncError> {
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), self.peer.sent);
         let result = self.sync_meta(user).await;
+        self.count(Some(user.clone()), self.peer.sent.since(before), &result);
         let error = result.as_ref().err().map(SyncError::to_string);
         self.reporter().result(
             Subject::Meta,

@@ -3,6 +3,7 @@
 //! [`run`] is the whole program behind the command line: it opens the store, connects, and
 //! replicates users, mailboxes, or what the sync log names.
 
+mod activity;
 mod cache;
 mod connect;
 mod error;
@@ -12,6 +13,7 @@ mod mailbox;
 mod meta;
 pub mod options;
 mod peer;
+mod renewal;
 mod repair;
 mod report;
 mod rolling;
@@ -19,6 +21,7 @@ mod run;
 mod scripts;
 mod session;
 mod stop;
+mod summary;
 mod upload;
 mod user;
 mod watch;

@@ -95,6 +95,9 @@ pub struct Options {
     #[arg(short = 'a', long = "stage-to-archive")]
     pub stage_to_archive: bool,
 
+    /// End the rolling client of the channel by its shutdown file, if it has one
+    #[arg(long)]
+    pub stop: bool,
     /// Replicate this many users at a time; default: two per core, at most 4, and 1 with -v
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub jobs: Option<u8>,
@@ -141,6 +144,8 @@ pub enum Mode {
         /// Leave the terminal and go on in the background.
         background: bool,
     },
+    /// `--stop`
+    Stop,
 }
 
 /// Not exactly one mode was asked for.
@@ -185,6 +190,7 @@ impl Options {
             (self.meta, Mode::Meta),
             (self.all, Mode::All),
             (self.rolling || self.foreground_rolling, rolling),
+            (self.stop, Mode::Stop),
         ]
         .into_iter()
         .filter_map(|(wanted, mode)| wanted.then_some(mode));

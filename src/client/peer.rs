@@ -7,9 +7,12 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::Write;
 
+use crate::client::activity::Sent;
 use crate::dlist::{LiteralStyle, ParseError, Parser};
 use crate::protocol::command::{Answer, Apply, DecodeError, FileSink, Get, LineDecoder, NoFiles};
+use crate::protocol::greeting::RUN_ID;
 use crate::protocol::reply::{Outcome, Refusal};
+use crate::protocol::run_id::RunId;
 use crate::protocol::stream::{Stream, StreamError};
 
 /// How requests are dressed.
@@ -116,6 +119,10 @@ pub struct Peer {
     /// Whether the replica lets us say which mailbox a deletion means.
     unmailbox_id: bool,
     trace: bool,
+    /// What was sent over this and earlier connections of the session.
+    pub sent: Sent,
+    /// The replica wants to know under which name we log a run.
+    pub takes_run_ids: bool,
 }
 
 impl Peer {
@@ -132,6 +139,8 @@ impl Peer {
             unwanted: HashSet::new(),
             trace,
             unmailbox_id: false,
+            sent: Sent::default(),
+            takes_run_ids: false,
         }
     }
 
@@ -202,7 +211,11 @@ impl Peer {
     pub async fn send(&mut self, apply: &Apply) -> Result<Ticket, PeerError> {
         let ticket = match apply {
             Apply::Reserve(_) => self.begin_long(apply.name()),
-            _ => self.begin(apply.name()),
+            Apply::Capabilities(_) | Apply::Force => self.begin(apply.name()),
+            _ => {
+                self.sent.changes += 1;
+                self.begin(apply.name())
+            }
         };
         apply.write(self.queue(), LiteralStyle::Plus);
         self.finish().await?;
@@ -225,6 +238,21 @@ impl Peer {
         if self.ready.remove(&ticket.0).is_none() {
             self.unwanted.insert(ticket.0);
         }
+    }
+
+    /// Tells a replica that wants to know it under which name a run is logged, or that the run is
+    /// over. This goes with whatever is sent next, and nobody waits for its answer.
+    pub fn tell_run(&mut self, run: Option<&RunId>) {
+        if !self.takes_run_ids {
+            return;
+        }
+        let ticket = self.begin(RUN_ID);
+        self.unwanted.insert(ticket.0);
+        let line = match run {
+            Some(run) => format!("{RUN_ID} {run}\r\n"),
+            None => format!("{RUN_ID} NIL\r\n"),
+        };
+        self.queue().extend_from_slice(line.as_bytes());
     }
 
     /// Ends the session.

@@ -2,14 +2,19 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use tracing::Instrument;
 
 use crate::client::error::SyncError;
+use crate::client::renewal::{Renewal, Setup};
 use crate::client::session::{Session, Shared};
+use crate::client::summary::Summary;
 use crate::client::watch::LogWatch;
-use crate::client::worker::{Dialer, Item, WorkerError, replicate};
+use crate::client::worker::{Dialer, Item, Target, WorkerError, replicate};
 use crate::mail::{MailboxName, Namespace, UserId};
 use crate::plan::log::{Cohort, Ownership, Quarantine, Reaction, Task, merge, reaction};
+use crate::service::{event, notify};
 use crate::spool::quota::QuotaRoot;
 use crate::spool::synclog::{self, LogItem, WorkFile};
 
@@ -31,7 +36,7 @@ const FIRST_RETRY: Duration = Duration::from_secs(5);
 const LAST_RETRY: Duration = Duration::from_secs(1800);
 /// Delay before what another process has locked is tried again.
 const LOCKED_RETRY: Duration = Duration::from_secs(1);
-/// Longest sleep: the shutdown file is looked for at least this often.
+/// Longest sleep between two looks at the log.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// Rolling replication over one connection.
@@ -39,6 +44,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 pub struct Rolling {
     shared: Arc<Shared>,
     dialer: Dialer,
+    renewal: Renewal,
+    /// Where the present connection leads to.
+    target: Target,
     rhythm: Rhythm,
     log: PathBuf,
     work_file: PathBuf,
@@ -62,14 +70,19 @@ enum Run {
 }
 
 impl Rolling {
-    /// Prepares to process the log of the channel.
-    pub fn new(shared: Arc<Shared>, dialer: Dialer, rhythm: Rhythm) -> Rolling {
-        let layout = &shared.store.layout;
-        let log = layout.sync_log(&shared.settings.channel);
-        let work_file = layout.sync_log_work_file(&shared.settings.channel);
+    /// Prepares to process the log of the channel. What comes from `renewal` replaces `setup`.
+    pub fn new(setup: Setup, dialer: Dialer, renewal: Renewal) -> Rolling {
+        let Setup {
+            shared,
+            rhythm,
+            target,
+        } = setup;
+        let (log, work_file) = logs_of(&shared);
         Rolling {
             watch: LogWatch::new(&log),
             dialer,
+            renewal,
+            target,
             rhythm,
             log,
             work_file,
@@ -82,8 +95,7 @@ impl Rolling {
         }
     }
 
-    /// Runs until the shutdown file appears, the program is asked to end, or, with `once`, the
-    /// log is processed.
+    /// Runs until the program is asked to end or, with `once`, the log is processed.
     ///
     /// # Errors
     /// If no connection is to be had, or the log cannot be read or written.
@@ -98,8 +110,14 @@ impl Rolling {
         let mut session = self.dialer.session(&self.shared).await?;
         let mut session_start = Instant::now();
         loop {
-            if self.is_shut_down()? {
+            if self.shared.stop.is_requested() {
                 return self.end(session).await;
+            }
+            if let Some(setup) = self.renewal.take()
+                && self.renew(setup, &mut session)?
+            {
+                self.dialer.redial(&mut session).await?;
+                session_start = Instant::now();
             }
             let age = self.rhythm.session_age;
             if !age.is_zero() && session_start.elapsed() > age {
@@ -111,12 +129,17 @@ impl Rolling {
                 session_start = Instant::now();
             }
             let run_start = Instant::now();
-            self.written_back = 0;
+            let written_back = std::mem::take(&mut self.written_back);
             self.wake_at = None;
             let work = WorkFile::take(&self.shared.store.disk, &self.log, &self.work_file)
                 .map_err(SyncError::from)?;
             if let Some(work) = work {
-                match self.process(&mut session, &work).await? {
+                // What we put back ourselves says nothing about when the daemons wrote.
+                let since = match written_back {
+                    0 => began(work.path()),
+                    _ => None,
+                };
+                match self.run_log(&mut session, &work, since).await? {
                     Run::Done => {
                         work.remove().map_err(SyncError::from)?;
                         self.watch.ignore_own(self.written_back);
@@ -139,10 +162,10 @@ impl Rolling {
     }
 
     /// Waits until the log has something new, something that was put aside is due, or it is
-    /// time to look for the shutdown file or to replace the session.
+    /// time to replace the session or the setup.
     async fn wait_for_news(&mut self, session_start: Instant) -> Result<(), SyncError> {
         loop {
-            if self.is_shut_down_quietly() || self.watch.has_news() {
+            if self.watch.has_news() {
                 return Ok(());
             }
             let now = self.start.elapsed();
@@ -162,33 +185,23 @@ impl Rolling {
                 .unwrap_or(LONGEST_SLEEP);
             tokio::select! {
                 () = self.watch.changed() => {}
+                () = self.renewal.arrival() => return Ok(()),
                 slept = self.shared.stop.sleep(pause) => slept?,
             }
         }
     }
 
-    fn is_shut_down_quietly(&self) -> bool {
-        let file = self.rhythm.shutdown_file.as_ref();
-        file.is_some_and(|file| file.exists())
-    }
-
-    /// Whether the shutdown file has appeared; it is removed.
-    fn is_shut_down(&self) -> Result<bool, SyncError> {
-        self.shared.go_on()?;
-        let Some(file) = &self.rhythm.shutdown_file else {
-            return Ok(false);
-        };
-        match std::fs::remove_file(file) {
-            Ok(()) => {
-                tracing::info!("sync_client shutdown file found: {}", file.display());
-                Ok(true)
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(source) => Err(SyncError::Io {
-                what: format!("cannot remove the shutdown file {}", file.display()),
-                source,
-            }),
+    /// Goes on with another setup; whether that needs another connection.
+    fn renew(&mut self, setup: Setup, session: &mut Session) -> Result<bool, SyncError> {
+        session.renewed(Arc::clone(&setup.shared))?;
+        let (log, work_file) = logs_of(&setup.shared);
+        if log != self.log {
+            self.watch = LogWatch::new(&log);
+            (self.log, self.work_file) = (log, work_file);
         }
+        let leads_elsewhere = self.target.connector != setup.target.connector;
+        (self.shared, self.target, self.rhythm) = (setup.shared, setup.target, setup.rhythm);
+        Ok(leads_elsewhere)
     }
 
     async fn end(&self, session: Session) -> Result<(), WorkerError> {
@@ -205,9 +218,31 @@ impl Rolling {
     pub async fn file(&mut self, path: &Path) -> Result<bool, WorkerError> {
         let mut session = self.dialer.session(&self.shared).await?;
         let work = WorkFile::open(&self.shared.store.disk, path).map_err(SyncError::from)?;
-        let run = self.process(&mut session, &work).await?;
+        let run = self.run_log(&mut session, &work, None).await?;
         self.end(session).await?;
         Ok(matches!(run, Run::Done))
+    }
+
+    /// Processes the log as a run with a name, and sums it up. `since` is when the oldest entry
+    /// was written.
+    async fn run_log(
+        &mut self,
+        session: &mut Session,
+        work: &WorkFile,
+        since: Option<SystemTime>,
+    ) -> Result<Run, WorkerError> {
+        let summary = Summary::begin(&self.shared, session.peer.sent, since);
+        let span = tracing::error_span!("run", sync_run_id = %summary.run);
+        session.begin_run(&summary.run);
+        let run = self.process(session, work).instrument(span.clone()).await;
+        let has_ended = matches!(run, Ok(Run::Done));
+        self.shared
+            .activity
+            .run_ended(summary.lag(), self.quarantine.subjects().count());
+        span.in_scope(|| summary.tell(&self.shared, session.peer.sent, has_ended));
+        session.end_run().await;
+        notify::status(&self.shared.status());
+        run
     }
 
     async fn process(
@@ -222,7 +257,11 @@ impl Rolling {
         for item in work.items() {
             match item.map_err(SyncError::from)? {
                 Ok(item) => items.push(item),
-                Err(error) => tracing::error!("{}: {error}", work.path().display()),
+                Err(error) => tracing::warn!(
+                    message_id = event::SKIPPED,
+                    "{}: {error}",
+                    work.path().display()
+                ),
             }
         }
         let cohorts = merge(items, &Owners(self.shared.store.namespace()));
@@ -280,7 +319,13 @@ impl Rolling {
                     for item in task.log_items() {
                         delay = self.quarantine.failed(&item, now);
                     }
+                    self.shared.activity.failed();
                     tracing::error!(
+                        message_id = event::SET_ASIDE,
+                        sync_user = owner_of(&task, &names).map(tracing::field::display),
+                        sync_mailbox = mailbox_of(&task).map(tracing::field::display),
+                        sync_verb = verb_of(&task),
+                        sync_result = "set aside",
                         "{}: set aside for {} s: {error}",
                         describe(&task),
                         delay.as_secs()
@@ -288,9 +333,17 @@ impl Rolling {
                     self.tell("Set aside", &task, None, &error);
                     self.write_back(&task.log_items(), now + delay)?;
                 }
-                Reaction::Ignore => tracing::warn!("{}: {error}", describe(&task)),
+                Reaction::Ignore => tracing::warn!(
+                    message_id = event::FAILED,
+                    sync_user = owner_of(&task, &names).map(tracing::field::display),
+                    sync_verb = verb_of(&task),
+                    sync_result = "ignored",
+                    "{}: {error}",
+                    describe(&task)
+                ),
                 Reaction::Stop => {
-                    tracing::error!(
+                    tracing::info!(
+                        message_id = event::LOST,
                         "Processing sync log file {} failed: {error}",
                         self.work_file.display()
                     );
@@ -386,10 +439,63 @@ impl Rolling {
     }
 }
 
+/// When a log was begun, if the file system knows.
+fn began(log: &Path) -> Option<SystemTime> {
+    let metadata = std::fs::metadata(log).ok()?;
+    metadata.created().or_else(|_| metadata.modified()).ok()
+}
+
+/// The log of the channel, and the file to which it is renamed.
+fn logs_of(shared: &Shared) -> (PathBuf, PathBuf) {
+    let (layout, channel) = (&shared.store.layout, &shared.settings.channel);
+    (layout.sync_log(channel), layout.sync_log_work_file(channel))
+}
+
 /// A task as its log lines.
 fn describe(task: &Task) -> String {
     let lines: Vec<String> = task.log_items().iter().map(LogItem::to_string).collect();
     lines.join(", ")
+}
+
+/// The kind of a task, as in the log.
+fn verb_of(task: &Task) -> &'static str {
+    match task {
+        Task::Mailboxes(_) => "MAILBOX",
+        Task::Quota(_) => "QUOTA",
+        Task::Annotation(_) => "ANNOTATION",
+        Task::Seen(..) => "SEEN",
+        Task::Subscription(..) => "SUB",
+        Task::Unmailbox(_) => "UNMAILBOX",
+        Task::Meta(_) => "META",
+        Task::User(_) => "USER",
+        Task::Unuser(_) => "UNUSER",
+    }
+}
+
+/// The one mailbox that a task is about.
+fn mailbox_of(task: &Task) -> Option<&MailboxName> {
+    match task {
+        Task::Mailboxes(names) => names.first().filter(|_| names.len() == 1),
+        Task::Annotation(name) => name.as_ref(),
+        Task::Subscription(_, name) | Task::Unmailbox(name) => Some(name),
+        _ => None,
+    }
+}
+
+/// The user whose things a task is about.
+fn owner_of(task: &Task, owners: &Owners<'_>) -> Option<UserId> {
+    match task {
+        Task::Seen(user, _)
+        | Task::Subscription(user, _)
+        | Task::Meta(user)
+        | Task::User(user)
+        | Task::Unuser(user) => Some(user.clone()),
+        Task::Quota(root) => owners.owner_of_root(root),
+        Task::Mailboxes(names) => names.first().and_then(|name| owners.owner_of(name)),
+        Task::Annotation(_) | Task::Unmailbox(_) => {
+            mailbox_of(task).and_then(|name| owners.owner_of(name))
+        }
+    }
 }
 
 /// Whose a name is.

@@ -3,23 +3,27 @@
 use std::collections::HashSet;
 use std::io::BufRead;
 use std::ops::ControlFlow;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::client::connect::{ConnectError, Connector, Demands};
+use crate::client::activity::Sent;
+use crate::client::connect::ConnectError;
 use crate::client::error::SyncError;
 use crate::client::options::{Mode, ModeError, Options};
+use crate::client::renewal::{self, Lasting, Renewal, Setup};
 use crate::client::report::Reporter;
-use crate::client::rolling::{Rhythm, Rolling};
-use crate::client::session::{Settings, Shared};
+use crate::client::rolling::Rolling;
+use crate::client::session::Shared;
 use crate::client::stop::Stop;
+use crate::client::summary::Summary;
 use crate::client::worker::{Dialer, Item, Queue, WorkerError, work};
-use crate::config::{ChannelSettings, Config, ConfigError, Environment};
+use crate::config::ConfigError;
 use crate::mail::{MailboxName, NameError, UserId};
-use crate::protocol::command::Scope;
-use crate::service::notify;
+use crate::service::credentials::CredentialError;
+use crate::service::signals::reloads;
 use crate::service::watchdog::Watchdog;
+use crate::service::{event, notify};
 use crate::spool::store::{Store, StoreError};
 
 /// Why the program ends without success. [`RunError::status`] is its exit status.
@@ -34,6 +38,9 @@ pub enum RunError {
     /// A configuration file.
     #[error("Fatal error: {0}")]
     Config(#[from] ConfigError),
+    /// A credential of the unit.
+    #[error("Fatal error: {0}")]
+    Credential(#[from] CredentialError),
     /// No replica is configured.
     #[error("Fatal error: sync_host not defined")]
     NoHost,
@@ -49,6 +56,12 @@ pub enum RunError {
     /// No connection, or the log cannot be processed.
     #[error(transparent)]
     Worker(#[from] WorkerError),
+    /// The shutdown file cannot be made or removed.
+    #[error("shutdown file {}: {}", .0.display(), .1)]
+    ShutdownFile(PathBuf, std::io::Error),
+    /// Nobody removed the shutdown file.
+    #[error("nobody heeds the shutdown file {}", .0.display())]
+    NotHeeded(PathBuf),
     /// Some users or mailboxes failed; each was reported.
     #[error("not everything was replicated")]
     Incomplete,
@@ -59,10 +72,15 @@ impl RunError {
     pub fn status(&self) -> u8 {
         match self {
             RunError::Mode(_) | RunError::Name(_) => 64,
-            RunError::Config(_) | RunError::NoHost | RunError::Store(_) => 70,
+            RunError::Config(_)
+            | RunError::Credential(_)
+            | RunError::NoHost
+            | RunError::Store(_) => 70,
             RunError::Input(..)
             | RunError::Background(_)
             | RunError::Worker(_)
+            | RunError::ShutdownFile(..)
+            | RunError::NotHeeded(_)
             | RunError::Incomplete => 1,
         }
     }
@@ -79,37 +97,30 @@ pub fn run(options: &Options, stop: &Stop) -> Result<(), RunError> {
         return into_background();
     }
     std::thread::sleep(Duration::from_secs(options.startup_delay));
-
-    let config = Config::load(&options.config, &Environment::of_process("sync_client"))?;
-    let channel = config.channel(&options.channel)?;
-    let address = options.server.clone().or_else(|| channel.host.clone());
-    let demands = Demands {
-        compression: options.require_compression,
-        force: options.no_copy_back && !options.dry_run,
-        trace: options.verbose > 1,
-    };
-    let connector = Connector::new(&config, &channel, address.ok_or(RunError::NoHost)?, demands)?;
-    let settings = settings(options, &config, &channel, connector.name());
-    let dialer = Dialer {
-        connector,
-        once: options.connect_once,
-        longest_pause: config.replication.reconnect_max_wait,
-    };
-    let shared = Arc::new(Shared {
-        store: Arc::new(Store::open(config)?),
-        settings,
-        reporter: Reporter::new(
+    if mode == Mode::Stop {
+        return end_the_other(options);
+    }
+    let lasting = Lasting {
+        reporter: Arc::new(Reporter::new(
             options.verbose > 0 || options.dry_run,
             options.verbose_logging,
             options.json,
             options.progress,
-        ),
+        )),
+        activity: Arc::default(),
         stop: stop.clone(),
-    });
-    match mode {
-        Mode::Rolling { .. } => roll(options, &channel, shared, dialer),
-        _ => once(options, mode, &shared, &dialer),
-    }
+    };
+    let setup = Setup::load(options, &lasting, Store::open)?;
+    let dialer = Dialer::new(setup.target.clone(), options.connect_once);
+    let span = tracing::error_span!(
+        "channel",
+        sync_channel = %setup.shared.settings.channel,
+        sync_server = setup.shared.settings.server
+    );
+    span.in_scope(|| match mode {
+        Mode::Rolling { .. } => roll(options, setup, dialer, &lasting),
+        _ => once(options, mode, &setup.shared, &dialer),
+    })
 }
 
 /// Set in the environment of a process that stays where it is (algorithm §1).
@@ -132,47 +143,22 @@ fn into_background() -> Result<(), RunError> {
     Ok(())
 }
 
-fn settings(
-    options: &Options,
-    config: &Config,
-    channel: &ChannelSettings,
-    server: String,
-) -> Settings {
-    Settings {
-        channel: options.channel.clone(),
-        server,
-        scope: if options.local_only {
-            Scope::Local
-        } else {
-            Scope::Everywhere
-        },
-        force: options.no_copy_back,
-        partition: options.partition.clone(),
-        skip_locked: options.skip_locked,
-        dry_run: options.dry_run,
-        batch_size: config.replication.batch_size,
-        rolling: options.rolling || options.foreground_rolling,
-        cache_path: channel.cache_path.clone(),
-    }
-}
+/// How often it is looked for the shutdown file.
+const LOOK: Duration = Duration::from_millis(250);
 
 fn roll(
     options: &Options,
-    channel: &ChannelSettings,
-    shared: Arc<Shared>,
+    setup: Setup,
     dialer: Dialer,
+    lasting: &Lasting,
 ) -> Result<(), RunError> {
-    let delay = options.delay.map(Duration::from_secs);
-    let shutdown_file = options.shutdown_file.clone();
-    let rhythm = Rhythm {
-        delay: delay.unwrap_or(channel.repeat_interval),
-        session_age: Duration::from_secs(options.session_age),
-        shutdown_file: shutdown_file.or_else(|| channel.shutdown_file.clone()),
-        once: options.once,
-    };
     let runtime = runtime()?;
-    let mut rolling = Rolling::new(shared, dialer, rhythm);
     let watchdog = Watchdog::from_environment();
+    watchdog.run_aside().map_err(no_runtime)?;
+    let heartbeat = watchdog.heartbeat();
+    let renewal = Renewal::default();
+    let shutdown_file = ShutdownFile::new(setup.rhythm.shutdown_file.clone());
+    let mut rolling = Rolling::new(setup, dialer.clone(), renewal.clone());
     let work = async {
         match &options.input_file {
             Some(path) => {
@@ -189,27 +175,137 @@ fn roll(
             None => Ok(rolling.run().await?),
         }
     };
-    // Both share one thread, so work that hangs on a disk or a lock stops the pings.
-    let result = runtime.block_on(async {
-        tokio::select! {
-            result = work => result,
-            () = watchdog.run() => Ok(()),
-        }
+    let result = heartbeat.work(lasting.stop.latch(), || {
+        runtime.block_on(async {
+            tokio::select! {
+                result = heartbeat.watch(work) => result,
+                result = reload_on_signal(options, lasting, &dialer, &renewal, &shutdown_file) => result,
+                result = shutdown_file.watch(&lasting.stop) => result,
+                () = lasting.stop.overdue() => {
+                    tracing::warn!(
+                        message_id = event::CUT_OFF,
+                        "what was under way did not end in time; it is sent again after the next start"
+                    );
+                    Ok(())
+                }
+            }
+        })
     });
     notify::stopping();
+    if result.is_ok() && lasting.stop.is_requested() {
+        tracing::info!(message_id = event::STOPPED, "ended as asked");
+    }
     result
+}
+
+/// Reads the configuration again at each SIGHUP. What is wrong with it is logged, and the old one
+/// holds.
+async fn reload_on_signal(
+    options: &Options,
+    lasting: &Lasting,
+    dialer: &Dialer,
+    renewal: &Renewal,
+    shutdown_file: &ShutdownFile,
+) -> Result<(), RunError> {
+    let mut signals = reloads().map_err(no_runtime)?;
+    while signals.recv().await.is_some() {
+        match notify::reloading(|| Setup::load(options, lasting, Store::open_again)) {
+            Ok(setup) => {
+                tracing::info!(
+                    message_id = event::RELOADED,
+                    "the configuration was read again; it holds from the next run on"
+                );
+                dialer.renew(setup.target.clone());
+                shutdown_file.change(setup.rhythm.shutdown_file.clone());
+                renewal.put(setup);
+            }
+            Err(error) => tracing::error!(
+                message_id = event::RELOAD_FAILED,
+                "the configuration stays as it was: {error}"
+            ),
+        }
+    }
+    std::future::pending::<()>().await;
+    Ok(())
+}
+
+/// The file whose appearance asks for the end.
+#[derive(Debug)]
+struct ShutdownFile(Mutex<Option<PathBuf>>);
+
+impl ShutdownFile {
+    fn new(path: Option<PathBuf>) -> ShutdownFile {
+        ShutdownFile(Mutex::new(path))
+    }
+
+    fn change(&self, path: Option<PathBuf>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = path;
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        let path = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        path.clone()
+    }
+
+    /// Looks for the file from time to time. When it appears it is removed, and the wish passed on.
+    async fn watch(&self, stop: &Stop) -> Result<(), RunError> {
+        loop {
+            if let Some(file) = self.path() {
+                match std::fs::remove_file(&file) {
+                    Ok(()) => {
+                        tracing::info!("sync_client shutdown file found: {}", file.display());
+                        stop.request();
+                    }
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(source) => {
+                        return Err(WorkerError::from(SyncError::Io {
+                            what: format!("cannot remove the shutdown file {}", file.display()),
+                            source,
+                        })
+                        .into());
+                    }
+                }
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// Longest wait until another process heeds the shutdown file.
+const HEED: Duration = Duration::from_secs(10);
+
+/// Ends the rolling client of the channel by its shutdown file, if it has one (`--stop`). Whether
+/// somebody heeds the file is seen by its removal.
+fn end_the_other(options: &Options) -> Result<(), RunError> {
+    let (_, channel) = renewal::configuration(options)?;
+    let Some(file) = channel.shutdown_file else {
+        return Ok(());
+    };
+    let failed = |source| RunError::ShutdownFile(file.clone(), source);
+    std::fs::write(&file, b"").map_err(failed)?;
+    let start = Instant::now();
+    while file.exists() {
+        if start.elapsed() > HEED {
+            std::fs::remove_file(&file).map_err(failed)?;
+            return Err(RunError::NotHeeded(file));
+        }
+        std::thread::sleep(LOOK / 5);
+    }
+    Ok(())
+}
+
+fn no_runtime(source: std::io::Error) -> RunError {
+    RunError::Worker(WorkerError::Sync(SyncError::Io {
+        what: "cannot start the runtime".to_owned(),
+        source,
+    }))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|source| {
-            RunError::Worker(WorkerError::Sync(SyncError::Io {
-                what: "cannot start the runtime".to_owned(),
-                source,
-            }))
-        })
+        .map_err(no_runtime)
 }
 
 fn once(
@@ -225,7 +321,13 @@ fn once(
         .min(u8::try_from(items.len()).unwrap_or(u8::MAX));
     let queue = Queue::new(items, jobs);
     let skip_locked = mode == Mode::All;
-    let result = work(dialer, shared, &queue, skip_locked);
+    let summary = Summary::begin(shared, Sent::default(), None);
+    let span = tracing::error_span!("run", sync_run_id = %summary.run);
+    let result = span.in_scope(|| {
+        let result = work(dialer, shared, &queue, skip_locked, &summary.run);
+        summary.tell(shared, shared.activity.sent(), result.is_ok());
+        result
+    });
     shared.reporter.finish();
     match result {
         Err(WorkerError::Connect(error @ ConnectError::NoCompression(_))) => {

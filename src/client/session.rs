@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::client::activity::Activity;
 use crate::client::cache::Memory;
 use crate::client::error::SyncError;
 use crate::client::local::Local;
@@ -15,6 +16,7 @@ use crate::client::upload::{Staged, Uploader};
 use crate::config::ChannelName;
 use crate::mail::{MailboxName, Partition, UserId};
 use crate::protocol::command::{Get, Scope};
+use crate::protocol::run_id::RunId;
 use crate::spool::SpoolError;
 use crate::spool::lock::SyncLock;
 use crate::spool::store::Store;
@@ -52,7 +54,9 @@ pub struct Shared {
     /// The settings.
     pub settings: Settings,
     /// Who is told what happens.
-    pub reporter: Reporter,
+    pub reporter: Arc<Reporter>,
+    /// What was done so far.
+    pub activity: Arc<Activity>,
     /// Tells when the program is to end.
     pub stop: Stop,
 }
@@ -68,6 +72,11 @@ impl Shared {
         } else {
             Ok(())
         }
+    }
+
+    /// The line for the service manager.
+    pub fn status(&self) -> String {
+        self.activity.status(&self.settings.channel.to_string())
     }
 
     /// Takes the lock under which one user, or the shared mailboxes, are replicated
@@ -159,6 +168,8 @@ pub struct Session {
     pub(super) suspects: HashSet<MailboxName>,
     /// Whether each mailbox is finished before the next begins.
     pub(super) careful: bool,
+    /// The run that is going on.
+    run: Option<RunId>,
 }
 
 impl Session {
@@ -181,17 +192,49 @@ impl Session {
             proven_partitions: HashSet::new(),
             suspects: HashSet::new(),
             careful: false,
+            run: None,
         }
     }
 
     /// Goes on over another connection, after the first was lost.
     pub fn reconnected(&mut self, peer: Peer, scripts_are_messages: bool) {
+        let sent = self.peer.sent;
         self.peer = peer;
+        self.peer.sent = sent;
+        if let Some(run) = &self.run {
+            self.peer.tell_run(Some(run));
+        }
         self.scripts_are_messages = scripts_are_messages;
         self.staged.clear();
         self.proven_partitions.clear();
         self.ahead.clear();
         self.memory.reconnected();
+    }
+
+    /// Begins a run.
+    pub fn begin_run(&mut self, run: &RunId) {
+        self.peer.tell_run(Some(run));
+        self.run = Some(run.clone());
+    }
+
+    /// Ends the run, and says so to the replica. If the connection is lost, it sees that too.
+    pub async fn end_run(&mut self) {
+        if self.run.take().is_some() {
+            self.peer.tell_run(None);
+            if let Err(error) = self.peer.finish().await {
+                tracing::debug!("at the end of the run: {error}");
+            }
+        }
+    }
+
+    /// Goes on with other settings, between two items of work, over the same connection.
+    ///
+    /// # Errors
+    /// If the store that they name cannot be opened.
+    pub fn renewed(&mut self, shared: Arc<Shared>) -> Result<(), SyncError> {
+        self.local = Local::open(Arc::clone(&shared.store))?;
+        self.shared = shared;
+        Ok(())
     }
 
     /// Asks the replica about a user whose turn comes soon, so that the answer is here by then.
@@ -272,6 +315,7 @@ impl Session {
             staged: &mut self.staged,
             disk: &self.shared.store.disk,
             reporter: &self.shared.reporter,
+            stop: &self.shared.stop,
         }
     }
 

@@ -2,36 +2,42 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use crate::client::error::SyncError;
+use crate::service::shutdown::Shutdown;
 
 /// Tells everything that works for this process that it should end. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Stop(watch::Sender<bool>);
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Shutdown);
 
-impl Default for Stop {
-    fn default() -> Stop {
-        Stop(watch::Sender::new(false))
-    }
-}
+/// How long the transactions under way may take after the wish to end.
+const GRACE: Duration = Duration::from_secs(3);
 
 impl Stop {
-    /// Asks for the end: within one mailbox the work ceases.
+    /// Asks for the end: the work ceases at the next boundary between two transactions.
     pub fn request(&self) {
-        self.0.send_replace(true);
+        self.0.request();
     }
 
     /// Whether the end was asked for.
     pub fn is_requested(&self) -> bool {
-        *self.0.borrow()
+        self.0.is_requested()
     }
 
     /// Waits until the end is asked for.
     pub async fn requested(&self) {
-        let mut receiver = self.0.subscribe();
-        // The sender lives as long as `self`, so waiting cannot fail.
-        let _ = receiver.wait_for(|requested| *requested).await;
+        self.0.requested().await;
+    }
+
+    /// Waits until the end was asked for so long ago that the connection is given up, whatever is
+    /// under way on it.
+    pub async fn overdue(&self) {
+        self.requested().await;
+        tokio::time::sleep(GRACE).await;
+    }
+
+    /// The latch itself.
+    pub fn latch(&self) -> &Shutdown {
+        &self.0
     }
 
     /// Sleeps.

@@ -11,6 +11,7 @@ use crate::client::error::SyncError;
 use crate::client::local::Upload;
 use crate::client::peer::{Peer, Ticket};
 use crate::client::report::Reporter;
+use crate::client::stop::Stop;
 use crate::dlist::{FileHeader, write_file_header};
 use crate::mail::{Guid, MailboxName, Partition};
 use crate::protocol::command::{Answer, Apply, Reserve};
@@ -74,6 +75,8 @@ pub struct Uploader<'a> {
     pub disk: &'a Disk,
     /// Who is told of the progress.
     pub reporter: &'a Reporter,
+    /// Tells when the program is to end.
+    pub stop: &'a Stop,
 }
 
 impl Uploader<'_> {
@@ -107,6 +110,11 @@ impl Uploader<'_> {
             }
             if batch.is_full() {
                 self.end(&mut batch).await?;
+            }
+            // What is staged and not used yet the replica forgets with the session.
+            if self.stop.is_requested() {
+                result = Err(SyncError::Interrupted);
+                break;
             }
             result = self.send_file(mailbox, partition, upload, &mut batch).await;
             if result.is_err() {
@@ -208,6 +216,8 @@ impl Uploader<'_> {
         batch.octets += length;
         self.staged.insert(partition, upload.guid);
         self.reporter.uploaded(length);
+        self.peer.sent.messages += 1;
+        self.peer.sent.octets += length;
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use crate::client::activity::Sent;
 use crate::client::error::SyncError;
 use crate::client::folders::Passing;
 use crate::client::mailbox::Failed;
@@ -14,6 +15,8 @@ use crate::mail::{MailboxName, UniqueId, UserId};
 use crate::plan::log::Failure;
 use crate::protocol::command::{Answer, Get, MailboxItem, Quota};
 use crate::protocol::reply::Refusal;
+use crate::service::event;
+use crate::service::journal::DONE;
 use crate::spool::lock::SyncLock;
 
 /// How often the replica is listed again because names changed.
@@ -32,6 +35,8 @@ struct RemoteUser {
 pub struct UserUnderWay {
     user: UserId,
     start: Instant,
+    /// What was sent for it.
+    sent: Sent,
     _lock: SyncLock,
     passing: Passing,
     meta: MetaUnderWay,
@@ -64,12 +69,15 @@ impl Session {
     /// # Errors
     /// If the user could not be replicated; that was told.
     pub async fn begin_user(&mut self, user: &UserId) -> Result<Option<UserUnderWay>, SyncError> {
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), self.peer.sent);
         match self.send_user(user, start).await {
-            Ok(Some(under_way)) => Ok(Some(under_way)),
+            Ok(Some(under_way)) => Ok(Some(UserUnderWay {
+                sent: self.peer.sent.since(before),
+                ..under_way
+            })),
             ended => {
                 let result = ended.map(|_| ());
-                self.tell_user(user, &result, start);
+                self.tell_user(user, &result, start, self.peer.sent.since(before));
                 result.map(|()| None)
             }
         }
@@ -83,11 +91,13 @@ impl Session {
         let UserUnderWay {
             user,
             start,
+            sent,
             _lock,
             passing,
             meta,
             trouble,
         } = under_way;
+        let before = self.peer.sent;
         let result = match self.end_pass(passing).await {
             Ok(passed) => {
                 let meta = self.end_meta(&user, meta).await;
@@ -95,16 +105,35 @@ impl Session {
             }
             Err(error) => Err(error),
         };
-        self.tell_user(&user, &result, start);
+        let sent = sent.and(self.peer.sent.since(before));
+        self.tell_user(&user, &result, start, sent);
         result
     }
 
-    fn tell_user(&self, user: &UserId, result: &Result<(), SyncError>, start: Instant) {
+    fn tell_user(&self, user: &UserId, result: &Result<(), SyncError>, start: Instant, sent: Sent) {
         self.tell(Subject::User, user.as_str(), result, start);
+        self.count(Some(user.clone()), sent, result);
+        if result.is_ok() && sent != Sent::default() {
+            tracing::debug!(
+                target: DONE,
+                message_id = event::REPLICATED,
+                sync_user = %user,
+                sync_verb = "USER",
+                sync_result = "ok",
+                sync_messages = sent.messages,
+                sync_bytes = sent.octets,
+                "user {user} replicated: {} changes, {} messages",
+                sent.changes,
+                sent.messages
+            );
+        }
         if let Err(error) = result
             && error.failure() != Failure::Locked
         {
             tracing::error!(
+                message_id = event::FAILED,
+                sync_user = %user,
+                sync_result = "failed",
                 "IOERROR: user replication failed: error=<{error}> userid=<{user}> channel=<{}> servername=<{}>",
                 self.shared.settings.channel.as_str(),
                 self.shared.settings.server
@@ -173,6 +202,7 @@ impl Session {
             return Ok(Some(UserUnderWay {
                 user: user.clone(),
                 start,
+                sent: Sent::default(),
                 _lock: lock,
                 passing,
                 meta,
@@ -205,12 +235,44 @@ impl Session {
     /// # Errors
     /// If one of them could not be replicated.
     pub async fn mailboxes(&mut self, names: &[MailboxName]) -> Result<(), SyncError> {
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), self.peer.sent);
         let result = self.sync_mailboxes(names).await;
+        let sent = self.peer.sent.since(before);
         for name in names {
             self.tell(Subject::Mailbox, name.as_str(), &result, start);
+            self.count(self.owner_of(name), Sent::default(), &result);
+        }
+        self.shared.activity.add(sent);
+        if result.is_ok() && sent != Sent::default() {
+            let first = names.first();
+            let owner = first.and_then(|name| self.owner_of(name));
+            tracing::debug!(
+                target: DONE,
+                message_id = event::REPLICATED,
+                sync_user = owner.map(tracing::field::display),
+                sync_mailbox = first.filter(|_| names.len() == 1).map(tracing::field::display),
+                sync_verb = "MAILBOX",
+                sync_result = "ok",
+                sync_messages = sent.messages,
+                sync_bytes = sent.octets,
+                "{} mailboxes replicated: {} changes, {} messages",
+                names.len(),
+                sent.changes,
+                sent.messages
+            );
         }
         result
+    }
+
+    /// Counts what was sent, and whose it was.
+    pub(super) fn count(&self, owner: Option<UserId>, sent: Sent, result: &Result<(), SyncError>) {
+        let activity = &self.shared.activity;
+        activity.add(sent);
+        match (result, owner) {
+            (Ok(()), Some(owner)) => activity.replicated(owner),
+            (Ok(()), None) => {}
+            (Err(_), _) => activity.failed(),
+        }
     }
 
     async fn sync_mailboxes(&mut self, names: &[MailboxName]) -> Result<(), SyncError> {
@@ -373,7 +435,12 @@ fn summary(failed: Vec<Failed>) -> Result<(), SyncError> {
     let count = failed.len();
     let mut first = None;
     for (name, error) in failed {
-        tracing::error!("do_folders(): update failed: {name} '{error}'");
+        tracing::error!(
+            message_id = event::FAILED,
+            sync_mailbox = %name,
+            sync_result = "failed",
+            "do_folders(): update failed: {name} '{error}'"
+        );
         first = first.or(Some(error.in_mailbox(&name)));
     }
     match first {

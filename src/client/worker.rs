@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
 
 use crate::client::cache::{Memory, SyncCache};
 use crate::client::connect::{Backoff, ConnectError, Connected, Connector};
@@ -13,7 +15,8 @@ use crate::client::session::{Session, Shared};
 use crate::client::user::UserUnderWay;
 use crate::mail::{MailboxName, UserId};
 use crate::plan::log::Failure;
-use crate::service::notify;
+use crate::protocol::run_id::RunId;
+use crate::service::{event, notify};
 
 /// What is to be replicated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,13 +40,21 @@ pub enum WorkerError {
     Sync(#[from] SyncError),
 }
 
-/// How connections are made and remade.
+/// How connections are made and remade. Clones share where they lead to.
 #[derive(Clone, Debug)]
 pub struct Dialer {
-    /// Where to.
-    pub connector: Connector,
+    target: Arc<Mutex<Target>>,
+    /// Wakes up those who wait for the next attempt.
+    renewed: Arc<Notify>,
     /// Give up after the first failure (`-o`).
-    pub once: bool,
+    once: bool,
+}
+
+/// Where connections lead to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// The replica, and how to log in.
+    pub connector: Connector,
     /// Longest pause between attempts.
     pub longest_pause: Duration,
 }
@@ -51,27 +62,68 @@ pub struct Dialer {
 /// Time that one attempt to connect and log in may take before the service manager asks.
 const LONGEST_LOGIN: Duration = Duration::from_secs(120);
 
+/// For how long a replica that cannot be reached is nobody's concern.
+const WORRY_AFTER: Duration = Duration::from_secs(300);
+
 impl Dialer {
+    /// A dialer to `target`; with `once` it gives up after the first failure.
+    pub fn new(target: Target, once: bool) -> Dialer {
+        Dialer {
+            target: Arc::new(Mutex::new(target)),
+            renewed: Arc::new(Notify::new()),
+            once,
+        }
+    }
+
+    fn target(&self) -> Target {
+        let target = self.target.lock().unwrap_or_else(PoisonError::into_inner);
+        target.clone()
+    }
+
+    /// Lets further connections lead to `target`; whether that is another one than before. Who
+    /// waits for the next attempt makes it at once.
+    pub fn renew(&self, target: Target) -> bool {
+        let mut now = self.target.lock().unwrap_or_else(PoisonError::into_inner);
+        let differs = *now != target;
+        *now = target;
+        self.renewed.notify_waiters();
+        differs
+    }
+
     /// Connects, trying again with growing pauses (algorithm §10.4).
     ///
     /// # Errors
     /// If trying again cannot help or is not wanted.
     pub async fn dial(&self, shared: &Shared) -> Result<Connected, WorkerError> {
-        let mut backoff = Backoff::new(self.longest_pause);
-        let name = self.connector.name();
-        notify::waiting(&format!("connecting to {name}"), LONGEST_LOGIN);
+        let start = Instant::now();
+        let mut backoff = Backoff::new(self.target().longest_pause);
+        let mut worried = false;
         loop {
             shared.go_on()?;
-            let error = match self.connector.connect().await {
+            let connector = self.target().connector;
+            let name = connector.name();
+            notify::waiting(&format!("connecting to {name}"), LONGEST_LOGIN);
+            let attempt = tokio::select! {
+                attempt = connector.connect() => attempt,
+                () = shared.stop.requested() => return Err(SyncError::Interrupted.into()),
+            };
+            let error = match attempt {
                 Ok(connected) => {
                     notify::ready();
-                    notify::status(&format!("replicating to {name}"));
+                    notify::status(&shared.status());
+                    tracing::info!(message_id = event::CONNECTED, "connected to {name}");
                     return Ok(connected);
                 }
                 Err(error) => error,
             };
-            tracing::error!("{name}: {error}");
-            if !error.can_pass() || self.once {
+            let gives_up = !error.can_pass() || self.once;
+            if gives_up || (start.elapsed() >= WORRY_AFTER && !worried) {
+                worried = true;
+                tracing::error!(message_id = event::UNREACHABLE, "{name}: {error}");
+            } else {
+                tracing::info!(message_id = event::WAITING, "{name}: {error}");
+            }
+            if gives_up {
                 if self.once {
                     eprintln!("Can not connect to server '{name}'");
                 }
@@ -90,7 +142,10 @@ impl Dialer {
                 ),
                 pause + LONGEST_LOGIN,
             );
-            shared.stop.sleep(pause).await?;
+            tokio::select! {
+                slept = shared.stop.sleep(pause) => slept?,
+                () = self.renewed.notified() => backoff = Backoff::new(self.target().longest_pause),
+            }
         }
     }
 
@@ -110,13 +165,14 @@ impl Dialer {
         shared: &Arc<Shared>,
         queue: &Queue,
     ) -> Result<Option<Session>, SyncError> {
+        let connector = self.target().connector;
         let nothing_left = async {
             while !queue.is_empty() {
                 tokio::time::sleep(LOOK_FOR_WORK).await;
             }
         };
         let connected = tokio::select! {
-            connected = self.connector.connect() => connected,
+            connected = connector.connect() => connected,
             () = nothing_left => return Ok(None),
         };
         match connected {
@@ -192,7 +248,7 @@ pub async fn replicate(
         match result {
             Err(SyncError::Interrupted) => return Err(SyncError::Interrupted.into()),
             Err(error) if error.is_disconnection() => {
-                tracing::error!("{error}");
+                tracing::info!(message_id = event::LOST, "{error}");
                 lost = Some(error);
                 dialer.redial(session).await?;
                 session.be_careful();
@@ -257,8 +313,10 @@ pub fn work(
     shared: &Arc<Shared>,
     queue: &Queue,
     skip_locked: bool,
+    run: &RunId,
 ) -> Result<(), WorkerError> {
-    let run = |is_first: bool| -> Result<(), WorkerError> {
+    let span = tracing::Span::current();
+    let work = |is_first: bool| -> Result<(), WorkerError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -266,8 +324,9 @@ pub fn work(
                 what: "cannot start the runtime".to_owned(),
                 source,
             })?;
+        let _inside = span.enter();
         runtime.block_on(async {
-            let session = if is_first {
+            let mut session = if is_first {
                 dialer.session(shared).await?
             } else {
                 match dialer.another_session(shared, queue).await? {
@@ -275,15 +334,17 @@ pub fn work(
                     None => return Ok(()),
                 }
             };
+            session.begin_run(run);
             work_on(dialer, session, queue, skip_locked).await
         })
     };
     if queue.jobs <= 1 {
-        return run(true);
+        return work(true);
     }
+    let work = &work;
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..queue.jobs)
-            .map(|number| scope.spawn(move || run(number == 0)))
+            .map(|number| scope.spawn(move || work(number == 0)))
             .collect();
         let mut result = Ok(());
         for thread in threads {
@@ -417,7 +478,7 @@ impl Worker<'_> {
     /// so that one who kills the replica's process is found out.
     async fn again(&mut self, user: UserId, error: &SyncError) -> Result<(), WorkerError> {
         self.session.shared.go_on()?;
-        tracing::error!("{error}");
+        tracing::info!(message_id = event::LOST, "{error}");
         let lost = std::mem::take(&mut self.under_way);
         let users: Vec<UserId> = lost.iter().map(|lost| lost.user().clone()).collect();
         drop(lost);
@@ -450,7 +511,11 @@ impl Worker<'_> {
         }
         self.queue.fail();
         let text = bail_out(item);
-        tracing::error!("{text} {error}");
+        tracing::error!(
+            message_id = event::FAILED,
+            sync_result = "failed",
+            "{text} {error}"
+        );
         reporter.notice(&format!("{text} {error}"));
     }
 }

@@ -6,6 +6,10 @@ pub const SIEVE_MAILBOX: &str = "SIEVE-MAILBOX";
 /// The capability by which a client may say which mailbox UNMAILBOX means, not only its name.
 pub const UNMAILBOX_ID: &str = "UNMAILBOX-ID";
 
+/// The capability, and the verb, by which a client tells under which name it logs a run. It is
+/// ours (docs/protocol-extensions.md); the original's client ignores it in a banner.
+pub const RUN_ID: &str = "X-RUN-ID";
+
 /// What a server offers before authentication.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
@@ -21,6 +25,8 @@ pub struct Capabilities {
     pub replication_archive: bool,
     /// UNMAILBOX-ID (after 3.12).
     pub unmailbox_id: bool,
+    /// X-RUN-ID.
+    pub run_id: bool,
 }
 
 impl Capabilities {
@@ -41,6 +47,7 @@ impl Capabilities {
             (self.sieve_mailbox, SIEVE_MAILBOX),
             (self.replication_archive, "REPLICATION-ARCHIVE"),
             (self.unmailbox_id, UNMAILBOX_ID),
+            (self.run_id, RUN_ID),
         ] {
             if offered {
                 line(text);
@@ -69,6 +76,7 @@ impl Capabilities {
             SIEVE_MAILBOX => self.sieve_mailbox = true,
             "REPLICATION-ARCHIVE" => self.replication_archive = true,
             UNMAILBOX_ID => self.unmailbox_id = true,
+            RUN_ID => self.run_id = true,
             _ => {}
         }
         false
@@ -119,10 +127,20 @@ mod tests {
                 "u.example.org",
             ),
         ] {
+            assert!(!read(banner).run_id);
             let mut out = Vec::new();
             read(banner).write_banner(&mut out, name, "3.6.1-Debian-3.6.1-4+deb12u5");
             assert_eq!(String::from_utf8(out).unwrap(), banner);
         }
+    }
+
+    #[test]
+    fn our_own_capability() {
+        let banner = "* SASL PLAIN\r\n* X-RUN-ID\r\n* OK r.example.org Cyrus sync server x\r\n";
+        assert!(read(banner).run_id);
+        let mut out = Vec::new();
+        read(banner).write_banner(&mut out, "r.example.org", "x");
+        assert_eq!(String::from_utf8(out).unwrap(), banner);
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod command;
 pub mod connection;
 pub mod greeting;
 pub mod reply;
+pub mod run_id;
 pub mod sasl;
 pub mod stream;
 pub mod tls;

@@ -146,6 +146,8 @@ pub enum Status {
     Noop,
     /// Answer to RESTART.
     Restarting,
+    /// Answer to X-RUN-ID.
+    RunNoted,
     /// Answer to EXIT; the connection is closed behind it.
     Finished,
     /// The TLS handshake begins behind this line.
@@ -206,6 +208,7 @@ impl fmt::Display for Status {
             Status::Success => "OK success",
             Status::Noop => "OK Noop completed",
             Status::Restarting => "OK Restarting",
+            Status::RunNoted => "OK Run noted",
             Status::Finished => "OK Finished",
             Status::BeginTls => "OK Begin TLS negotiation now",
             Status::CompressionActive => "OK DEFLATE active",

@@ -34,12 +34,12 @@ pub enum NoRoom {
 /// Counts connections.
 #[derive(Debug)]
 pub struct Admission {
-    limits: AdmissionLimits,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    limits: AdmissionLimits,
     /// Number of the next connection; those that wait are in the order of their arrival.
     next: u64,
     waiting: BTreeMap<u64, Waiter>,
@@ -86,9 +86,20 @@ impl Admission {
     /// Nobody is connected yet.
     pub fn new(limits: AdmissionLimits) -> Arc<Admission> {
         Arc::new(Admission {
-            limits,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                limits,
+                next: 0,
+                waiting: BTreeMap::new(),
+                waiting_by_address: HashMap::new(),
+                sessions: 0,
+                sessions_by_address: HashMap::new(),
+            }),
         })
+    }
+
+    /// Other limits hold for those who come from now on.
+    pub fn set_limits(&self, limits: AdmissionLimits) {
+        self.state().limits = limits;
     }
 
     /// Takes a connection from `address`, `None` for one that needs no login.
@@ -98,13 +109,14 @@ impl Admission {
     pub fn arrive(self: &Arc<Admission>, address: Option<IpAddr>) -> Result<Waiting, NoRoom> {
         let address = address.map(origin);
         let mut state = self.state();
+        let limits = state.limits;
         if let Some(address) = address {
             let count = state.waiting_by_address.entry(address).or_default();
-            if *count >= self.limits.per_address {
+            if *count >= limits.per_address {
                 return Err(NoRoom::ForAddress);
             }
             *count += 1;
-            if u32::try_from(state.waiting.len()).unwrap_or(u32::MAX) >= self.limits.waiting {
+            if u32::try_from(state.waiting.len()).unwrap_or(u32::MAX) >= limits.waiting {
                 state.evict_oldest();
             }
         }
@@ -162,12 +174,13 @@ impl Waiting {
         let admission = Arc::clone(&self.admission);
         let address = self.address;
         let mut state = admission.state();
-        if state.sessions >= admission.limits.sessions {
+        let limits = state.limits;
+        if state.sessions >= limits.sessions {
             return Err(NoRoom::InTotal);
         }
         if let Some(address) = address {
             let count = state.sessions_by_address.entry(address).or_default();
-            if *count >= admission.limits.per_address {
+            if *count >= limits.per_address {
                 return Err(NoRoom::ForAddress);
             }
             *count += 1;

@@ -14,6 +14,7 @@ use crate::protocol::sasl::server::{Exchange, Failure, NotOffered, PasswordLogin
 use crate::protocol::sasl::wire::Response;
 use crate::protocol::sasl::{Mechanism, Offer, ScramHash};
 use crate::protocol::stream::StreamError;
+use crate::service::event;
 
 /// Checks credentials against what the configuration names, on threads that may wait.
 struct Credentials<'a>(&'a Arc<Authenticator>);
@@ -130,14 +131,17 @@ impl Gate {
             Some(identity) => {
                 self.failed().forgive(origin);
                 info!(
+                    message_id = event::LOGIN,
                     sync_peer = peer,
-                    "login: {peer} {} {mechanism} User logged in", identity.user
+                    "login: {peer} {} {mechanism} User logged in",
+                    identity.user
                 );
             }
             None => {
                 let count = self.failure(&verdict, origin);
                 // The mechanism is what the peer says it is.
                 warn!(
+                    message_id = event::LOGIN_FAILED,
                     sync_peer = peer,
                     "badlogin: {peer} {} {} ({count} failures)",
                     mechanism.escape_default(),

@@ -1,33 +1,70 @@
 //! The listening side: accepts connections until it is told to stop, then lets sessions finish.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
+use super::activity::Activity;
 use super::admission::{Admission, AdmissionLimits};
 use super::gate::Gate;
 use super::session::{self, SessionContext};
 use crate::protocol::tls::{Certificates, TlsError};
-use crate::service::listen::{Accepted, Listener};
-use crate::service::notify;
+use crate::service::listen::{self, Accepted, Listener};
 use crate::service::shutdown::Shutdown;
 use crate::service::watchdog::Watchdog;
+use crate::service::{event, notify};
 use crate::spool::store::Store;
 
 /// How long sessions may finish their commands after the wish to stop.
-const DRAIN_LIMIT: Duration = Duration::from_secs(25);
+const DRAIN_LIMIT: Duration = Duration::from_secs(4);
 
 /// Pause after a failed accept, such as for lack of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often the status line is told, if it changes.
+const STATUS_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the command line says of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerSettings {
     /// Strength of the layer that protects connections already, `-p` (configuration §5.2).
     pub external_strength: u32,
+    /// The server ends after so long without a connection.
+    pub idle_exit: Option<Duration>,
+}
+
+/// What new sessions are built on. It can be replaced while others go on with what they have.
+#[derive(Debug)]
+pub struct Foundation {
+    store: Arc<Store>,
+    gate: Gate,
+    tls: Certificates,
+}
+
+impl Foundation {
+    /// The foundation for sessions over `store`.
+    ///
+    /// # Errors
+    /// If TLS is configured and a file it needs cannot be used.
+    pub fn new(store: Store) -> Result<Foundation, TlsError> {
+        Ok(Foundation {
+            gate: Gate::new(&store.config),
+            tls: Certificates::load(&store.config.tls)?,
+            store: Arc::new(store),
+        })
+    }
+
+    fn admission(&self) -> AdmissionLimits {
+        let limits = &self.store.config.limits;
+        AdmissionLimits {
+            sessions: limits.connections,
+            waiting: limits.unauthenticated,
+            per_address: limits.per_address,
+        }
+    }
 }
 
 /// A replication server over one store.
@@ -53,8 +90,8 @@ impl Refused {
         self.count += 1;
         if self.told.is_none_or(|told| told.elapsed() >= REFUSED_PAUSE) {
             warn!(
-                "connection refused: {why}; {} refused, last {peer}",
-                self.count
+                message_id = event::TOO_MANY,
+                "connection refused: {why}; {} refused, last {peer}", self.count
             );
             self.count = 0;
             self.told = Some(Instant::now());
@@ -63,84 +100,82 @@ impl Refused {
 }
 
 impl Server {
-    /// A server over `store`.
-    ///
-    /// # Errors
-    /// If TLS is configured and a file it needs cannot be used.
+    /// A server on `foundation`.
     pub fn new(
-        store: Store,
+        foundation: Foundation,
         settings: ServerSettings,
         shutdown: Shutdown,
         watchdog: Watchdog,
-    ) -> Result<Server, TlsError> {
-        let tls = Certificates::load(&store.config.tls)?;
-        let limits = AdmissionLimits {
-            sessions: store.config.limits.connections,
-            waiting: store.config.limits.unauthenticated,
-            per_address: store.config.limits.per_address,
-        };
-        let gate = Gate::new(&store.config);
-        Ok(Server {
+    ) -> Server {
+        let admission = Admission::new(foundation.admission());
+        Server {
             context: Arc::new(SessionContext {
-                store: Arc::new(store),
-                gate,
+                store: foundation.store,
+                gate: foundation.gate,
+                tls: foundation.tls,
                 settings,
-                tls,
                 shutdown,
                 watchdog,
-                sessions: AtomicUsize::new(0),
+                activity: Arc::new(Activity::default()),
             }),
-            admission: Admission::new(limits),
+            admission,
             refused: Refused::default(),
-        })
-    }
-
-    /// The certificates in use, to be read anew when the service is reloaded.
-    pub fn certificates(&self) -> Certificates {
-        self.context.tls.clone()
-    }
-
-    /// Serves clients of all `listeners` until shutdown is requested and the sessions have
-    /// ended, each after the command in hand.
-    pub async fn run(mut self, listeners: Vec<Listener>) {
-        let mut sessions = JoinSet::new();
-        let mut accepting = JoinSet::new();
-        let (arrivals, mut arrived) = tokio::sync::mpsc::channel(1);
-        for listener in listeners {
-            let arrivals = arrivals.clone();
-            accepting.spawn(async move {
-                loop {
-                    match listener.accept().await {
-                        Ok(accepted) => {
-                            if arrivals.send(accepted).await.is_err() {
-                                return;
-                            }
-                        }
-                        Err(error) => {
-                            warn!(%error, "a connection could not be accepted");
-                            tokio::time::sleep(ACCEPT_PAUSE).await;
-                        }
-                    }
-                }
-            });
         }
+    }
+
+    /// Serves clients of all `listeners` until shutdown is requested or nobody has come for as
+    /// long as the settings say, and the sessions have ended, each after the command in hand. What
+    /// comes from `renewed` is the foundation of later sessions.
+    pub async fn run(mut self, listeners: Vec<Listener>, mut renewed: Receiver<Foundation>) {
+        let mut sessions = JoinSet::new();
         let shutdown = self.context.shutdown.clone();
-        let mut status = tokio::time::interval(Duration::from_secs(1));
-        let mut told = usize::MAX;
+        let mut status = tokio::time::interval(STATUS_PAUSE);
+        let mut told = String::new();
+        let mut busy = Instant::now();
         loop {
             tokio::select! {
                 () = shutdown.requested() => break,
-                accepted = arrived.recv() => match accepted {
-                    Some(accepted) => self.admit(accepted, &mut sessions),
-                    None => break,
+                accepted = listen::accept(&listeners) => match accepted {
+                    Ok(accepted) => self.admit(accepted, &mut sessions),
+                    Err(error) => {
+                        warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
                 },
-                Some(_) = sessions.join_next() => {}
-                _ = status.tick() => self.tell_status(&mut told),
+                Some(_) = sessions.join_next() => busy = Instant::now(),
+                Some(foundation) = renewed.recv() => self.renew(foundation),
+                _ = status.tick() => {
+                    self.tell_status(&mut told);
+                    if sessions.is_empty() && self.has_idled(busy) {
+                        info!(message_id = event::IDLE, "nobody came for a while: ending");
+                        break;
+                    }
+                }
             }
         }
-        accepting.shutdown().await;
+        // Whoever comes from now on waits in the socket, if systemd has it too.
+        drop(listeners);
         notify::stopping();
         self.drain(sessions).await;
+    }
+
+    fn has_idled(&self, busy: Instant) -> bool {
+        let limit = self.context.settings.idle_exit;
+        limit.is_some_and(|limit| busy.elapsed() >= limit)
+    }
+
+    /// Lets later sessions stand on another foundation.
+    fn renew(&mut self, foundation: Foundation) {
+        self.admission.set_limits(foundation.admission());
+        self.context = Arc::new(SessionContext {
+            store: foundation.store,
+            gate: foundation.gate,
+            tls: foundation.tls,
+            settings: self.context.settings,
+            shutdown: self.context.shutdown.clone(),
+            watchdog: self.context.watchdog.clone(),
+            activity: Arc::clone(&self.context.activity),
+        });
     }
 
     /// Starts the session of a connection, or closes it if there are too many.
@@ -158,11 +193,11 @@ impl Server {
         }
     }
 
-    fn tell_status(&self, told: &mut usize) {
-        let count = self.context.sessions.load(Ordering::Relaxed);
-        if *told != count {
-            notify::status(&format!("{count} sessions"));
-            *told = count;
+    fn tell_status(&self, told: &mut String) {
+        let status = self.context.activity.status();
+        if *told != status {
+            notify::status(&status);
+            *told = status;
         }
     }
 
@@ -171,10 +206,12 @@ impl Server {
             while sessions.join_next().await.is_some() {}
         });
         match ended.await {
-            Ok(()) => info!("all sessions have ended"),
-            Err(_) => error!(
+            Ok(()) => info!(message_id = event::STOPPED, "all sessions have ended"),
+            Err(_) => warn!(
+                message_id = event::CUT_OFF,
                 sessions = sessions.len(),
-                "sessions did not end within {} s and are cut off",
+                "sessions did not end within {} s and are cut off; what they had not finished \
+                 their clients send again",
                 DRAIN_LIMIT.as_secs()
             ),
         }

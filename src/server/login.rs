@@ -148,6 +148,7 @@ impl<'a> Login<'a> {
             sieve_mailbox: true,
             replication_archive: false,
             unmailbox_id: true,
+            run_id: true,
         };
         send_banner(self.context, &mut self.connection, &banner).await
     }
@@ -171,7 +172,9 @@ impl<'a> Login<'a> {
             }
             Command::Noop => Status::Noop,
             Command::Restart => Status::Restarting,
-            Command::Request(_) | Command::Undecodable { .. } => Status::AuthenticateFirst,
+            Command::Request(_) | Command::Undecodable { .. } | Command::Run(_) => {
+                Status::AuthenticateFirst
+            }
             Command::Rejected { status, .. } => status,
         }))
     }

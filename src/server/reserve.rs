@@ -2,6 +2,7 @@
 
 use tracing::{debug, warn};
 
+use super::activity::Activity;
 use super::engine::Engine;
 use super::failure::Failure;
 use super::output::Output;
@@ -9,7 +10,6 @@ use crate::dlist::FileHeader;
 use crate::mail::{Guid, Partition};
 use crate::protocol::command::{Answer, FileSink, Reserve};
 use crate::protocol::reply::Refusal;
-use crate::service::watchdog::Heartbeat;
 use crate::spool::SpoolError;
 use crate::spool::disk::LockKind;
 use crate::spool::mailboxes::MailboxEntry;
@@ -91,17 +91,16 @@ fn reserve_from(
 pub struct StagingSink<'a> {
     staging: &'a mut Staging,
     open: Option<StagedWriter>,
-    heartbeat: &'a Heartbeat,
+    activity: &'a Activity,
 }
 
 impl<'a> StagingSink<'a> {
-    /// A sink into a staging area. `heartbeat` beats while a piece is written and rests while
-    /// the next one is waited for.
-    pub fn new(staging: &'a mut Staging, heartbeat: &'a Heartbeat) -> StagingSink<'a> {
+    /// A sink into a staging area, which counts the messages.
+    pub fn new(staging: &'a mut Staging, activity: &'a Activity) -> StagingSink<'a> {
         StagingSink {
             staging,
             open: None,
-            heartbeat,
+            activity,
         }
     }
 }
@@ -124,15 +123,14 @@ impl FileSink for StagingSink<'_> {
     }
 
     fn chunk(&mut self, octets: &[u8]) -> Result<(), Failure> {
-        self.heartbeat.beat();
         if let Some(writer) = &mut self.open {
             writer.write(octets)?;
         }
-        self.heartbeat.rest();
         Ok(())
     }
 
     fn end(&mut self) -> Result<(), Failure> {
+        self.activity.received();
         match self.open.take() {
             Some(writer) => Ok(self.staging.finish(writer)?),
             None => Ok(()),

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_compression::Level;
 use tokio::runtime::Handle;
+use tracing::field::display;
 use tracing::{debug, error, info, warn};
 
+use super::activity::Activity;
 use super::admission::{Waiting, origin};
 use super::engine::Engine;
 use super::failure::Failure;
@@ -15,7 +16,9 @@ use super::gate::Gate;
 use super::listener::ServerSettings;
 use super::login::{self, Arrival};
 use super::output::Output;
+use super::received::Received;
 use super::reserve::StagingSink;
+use super::subject::Subject;
 use crate::config::Config;
 use crate::protocol::connection::{Access, Command, ReadError, ServerConnection};
 use crate::protocol::greeting::Capabilities;
@@ -23,6 +26,7 @@ use crate::protocol::reply::Status;
 use crate::protocol::sasl::{Mechanism, Offer};
 use crate::protocol::stream::{Stream, StreamError};
 use crate::protocol::tls::Certificates;
+use crate::service::event;
 use crate::service::listen::Accepted;
 use crate::service::shutdown::Shutdown;
 use crate::service::watchdog::{Heartbeat, Watchdog};
@@ -43,8 +47,7 @@ pub struct SessionContext {
     pub(super) tls: Certificates,
     pub(super) shutdown: Shutdown,
     pub(super) watchdog: Watchdog,
-    /// Sessions of authenticated clients.
-    pub(super) sessions: AtomicUsize,
+    pub(super) activity: Arc<Activity>,
 }
 
 impl SessionContext {
@@ -110,11 +113,16 @@ async fn converse(
         connection,
         access,
         peer: peer.to_owned(),
+        received: Received::begin(None, peer),
         heartbeat: context.watchdog.heartbeat(),
         runtime: Handle::current(),
     };
     // The session waits for locks and disks, so it gets a thread of its own.
-    let ended = tokio::task::spawn_blocking(move || session.run()).await;
+    let work = move || {
+        let (heartbeat, shutdown) = (session.heartbeat.clone(), session.context.shutdown.clone());
+        heartbeat.work(&shutdown, || session.run())
+    };
+    let ended = tokio::task::spawn_blocking(work).await;
     drop(room);
     match ended {
         Ok(result) => result,
@@ -183,6 +191,7 @@ struct Session {
     connection: ServerConnection,
     access: Access,
     peer: String,
+    received: Received,
     heartbeat: Heartbeat,
     runtime: Handle,
 }
@@ -201,34 +210,40 @@ impl Session {
             Ok(engine) => engine,
             Err(error) => {
                 error!(
+                    message_id = event::STORE_ERROR,
                     sync_peer = self.peer,
-                    "no session for {}: {error}", self.peer
+                    "no session for {}: {error}",
+                    self.peer
                 );
                 return self.send(&Status::ShuttingDown);
             }
         };
-        self.context.sessions.fetch_add(1, Ordering::Relaxed);
+        let context = Arc::clone(&self.context);
+        let _counted = context.activity.session();
         let result = self.commands(&mut engine);
         engine.restart();
-        self.context.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.received.tell();
         result
     }
 
     /// Carries out one command after the other until the client leaves or we have to.
     fn commands(&mut self, engine: &mut Engine) -> Result<(), StreamError> {
+        let activity = Arc::clone(&self.context.activity);
         loop {
+            let _inside = self.received.span.clone().entered();
             if !self.wait_for_command()? {
                 return self.send(&Status::ShuttingDown);
             }
-            let command = self.runtime.block_on(self.connection.read_command(
-                self.access,
-                &mut StagingSink::new(engine.staging(), &self.heartbeat),
-            ));
-            self.heartbeat.beat();
+            let sink = StagingSink::new(engine.staging(), &activity);
+            let command = self.read_command(sink);
             let next = match command {
                 Ok(command) => self.carry_out(engine, command)?,
                 Err(ReadError::Stream(error)) => return Err(error),
-                Err(ReadError::Sink(failure)) => Next::Answer(self.refuse("MESSAGE", &failure)),
+                Err(ReadError::Sink(failure)) => {
+                    let status = Status::Refused(failure.answer());
+                    self.refused("MESSAGE", None, &failure);
+                    Next::Answer(status)
+                }
             };
             match next {
                 Next::Answer(status) => self.send(&status)?,
@@ -239,49 +254,64 @@ impl Session {
         }
     }
 
+    fn read_command(&mut self, mut sink: StagingSink<'_>) -> Result<Command, ReadError<Failure>> {
+        let read = self.connection.read_command(self.access, &mut sink);
+        self.runtime.block_on(self.heartbeat.watch(read))
+    }
+
     /// Waits for the beginning of a command; false if the server is to stop.
     fn wait_for_command(&mut self) -> Result<bool, StreamError> {
-        self.heartbeat.rest();
         let shutdown = self.context.shutdown.clone();
-        self.runtime.block_on(async {
+        let wait = async {
             tokio::select! {
                 biased;
                 () = shutdown.requested() => Ok(false),
                 waited = self.connection.wait_for_command() => waited.map(|()| true),
             }
-        })
+        };
+        self.runtime.block_on(self.heartbeat.watch(wait))
     }
 
     fn carry_out(&mut self, engine: &mut Engine, command: Command) -> Result<Next, StreamError> {
         Ok(Next::Answer(match command {
             Command::Request(request) => {
-                let name = request.name();
+                let subject = Subject::of(&request, self.context.store.namespace());
                 let Session {
                     connection,
                     runtime,
+                    heartbeat,
                     ..
                 } = self;
                 let mut send = |octets: &[u8]| {
                     connection.stream().queue().extend_from_slice(octets);
+                    let relieve = connection.stream().relieve();
                     runtime
-                        .block_on(connection.stream().relieve())
+                        .block_on(heartbeat.watch(relieve))
                         .map_err(io::Error::other)
                 };
                 let mut output = Output::new(&mut send);
                 let result = engine.handle(request, &mut output);
                 match result.and_then(|()| Ok(output.flush()?)) {
-                    Ok(()) => Status::Success,
+                    Ok(()) => {
+                        self.received.applied(&subject);
+                        Status::Success
+                    }
                     Err(Failure::Connection(error)) => {
                         self.connection.stream().abandon();
                         return Err(StreamError::Io(error));
                     }
-                    Err(failure) => self.refuse(name, &failure),
+                    Err(failure) => {
+                        self.refused(subject.verb, Some(&subject), &failure);
+                        Status::Refused(failure.answer())
+                    }
                 }
             }
             Command::Undecodable { verb, name, error } => {
+                self.received.refused();
                 warn!(
-                    sync_peer = self.peer,
+                    message_id = event::REFUSED,
                     sync_verb = name,
+                    sync_result = "refused",
                     "{} {name}: {error}",
                     verb.name()
                 );
@@ -289,8 +319,10 @@ impl Session {
             }
             Command::Rejected { status, error } => {
                 if let Some(error) = error {
+                    self.received.refused();
                     warn!(
-                        sync_peer = self.peer,
+                        message_id = event::REFUSED,
+                        sync_result = "refused",
                         "IOERROR: received bad command: {error}"
                     );
                 }
@@ -301,10 +333,15 @@ impl Session {
                 engine.restart();
                 Status::Restarting
             }
+            Command::Run(run) => {
+                self.received.tell();
+                self.received = Received::begin(run, &self.peer);
+                Status::RunNoted
+            }
             Command::Exit => return Ok(Next::End(Status::Finished)),
             Command::Compress(algorithm) => {
                 let compressed = self.connection.compress(&algorithm, COMPRESSION);
-                self.runtime.block_on(compressed)?;
+                self.runtime.block_on(self.heartbeat.watch(compressed))?;
                 return Ok(Next::Continue);
             }
             Command::StartTls => Status::TlsAfterAuthentication,
@@ -312,17 +349,35 @@ impl Session {
         }))
     }
 
-    /// Logs a failure and gives the status that tells it.
-    fn refuse(&self, verb: &str, failure: &Failure) -> Status {
+    /// Logs that a request was refused.
+    fn refused(&mut self, verb: &str, subject: Option<&Subject>, failure: &Failure) {
+        self.received.refused();
+        let user = subject.and_then(|subject| subject.user.as_ref());
+        let mailbox = subject.and_then(|subject| subject.mailbox.as_ref());
+        let (user, mailbox) = (user.map(display), mailbox.map(display));
         if failure.is_serious() {
-            error!(sync_peer = self.peer, sync_verb = verb, "{verb}: {failure}");
+            error!(
+                message_id = event::STORE_ERROR,
+                sync_user = user,
+                sync_mailbox = mailbox,
+                sync_verb = verb,
+                sync_result = "failed",
+                "{verb}: {failure}"
+            );
         } else {
-            warn!(sync_peer = self.peer, sync_verb = verb, "{verb}: {failure}");
+            warn!(
+                message_id = event::REFUSED,
+                sync_user = user,
+                sync_mailbox = mailbox,
+                sync_verb = verb,
+                sync_result = "refused",
+                "{verb}: {failure}"
+            );
         }
-        Status::Refused(failure.answer())
     }
 
     fn send(&mut self, status: &Status) -> Result<(), StreamError> {
-        self.runtime.block_on(self.connection.send_status(status))
+        let send = self.connection.send_status(status);
+        self.runtime.block_on(self.heartbeat.watch(send))
     }
 }

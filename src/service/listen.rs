@@ -1,8 +1,10 @@
 //! Listening sockets: inherited from systemd, or opened by ourselves.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::task::{Context, Poll};
 
 use listenfd::ListenFd;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -107,15 +109,25 @@ impl std::fmt::Display for ListenAddress {
     }
 }
 
+/// What to listen on.
+#[derive(Debug)]
+pub struct Sockets {
+    /// At least one.
+    pub listeners: Vec<Listener>,
+    /// systemd has them too, and starts the program again when somebody comes.
+    pub are_inherited: bool,
+}
+
 /// Takes the sockets that systemd passed (`LISTEN_FDS`), or else opens `addresses`.
 ///
 /// # Errors
 /// If there are neither, or one of them cannot be used.
-pub fn listeners(addresses: &[ListenAddress]) -> Result<Vec<Listener>, ListenError> {
+pub fn listeners(addresses: &[ListenAddress]) -> Result<Sockets, ListenError> {
     let names = std::env::var(NAMES_VARIABLE).unwrap_or_default();
     let names: Vec<&str> = names.split(':').collect();
     let mut inherited = ListenFd::from_env();
-    let listeners: Vec<Listener> = if inherited.len() > 0 {
+    let are_inherited = inherited.len() > 0;
+    let listeners: Vec<Listener> = if are_inherited {
         (0..inherited.len())
             .map(|index| {
                 let is_tls = names.get(index) == Some(&TLS_NAME);
@@ -137,7 +149,10 @@ pub fn listeners(addresses: &[ListenAddress]) -> Result<Vec<Listener>, ListenErr
     if listeners.is_empty() {
         Err(ListenError::NoSocket)
     } else {
-        Ok(listeners)
+        Ok(Sockets {
+            listeners,
+            are_inherited,
+        })
     }
 }
 
@@ -176,25 +191,33 @@ fn from_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Listener>
     UnixListener::from_std(listener).map(Listener::Unix)
 }
 
+/// Waits for the next client of any of the listeners. Nobody is lost if the wait is given up.
+///
+/// # Errors
+/// What the system says; the listeners stay usable (descriptors may be short for a while).
+pub async fn accept(listeners: &[Listener]) -> io::Result<Accepted> {
+    poll_fn(|context| {
+        listeners
+            .iter()
+            .map(|listener| listener.poll_accept(context))
+            .find(Poll::is_ready)
+            .unwrap_or(Poll::Pending)
+    })
+    .await
+}
+
 impl Listener {
-    /// Waits for the next client.
-    ///
-    /// # Errors
-    /// What the system says; the listener stays usable (descriptors may be short for a while).
-    pub async fn accept(&self) -> io::Result<Accepted> {
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
         match self {
             Listener::Tcp(listener) => listener
-                .accept()
-                .await
-                .map(|(stream, address)| Accepted::Tcp(stream, address)),
+                .poll_accept(context)
+                .map_ok(|(stream, address)| Accepted::Tcp(stream, address)),
             Listener::Tls(listener) => listener
-                .accept()
-                .await
-                .map(|(stream, address)| Accepted::Tls(stream, address)),
+                .poll_accept(context)
+                .map_ok(|(stream, address)| Accepted::Tls(stream, address)),
             Listener::Unix(listener) => listener
-                .accept()
-                .await
-                .map(|(stream, _)| Accepted::Unix(stream)),
+                .poll_accept(context)
+                .map_ok(|(stream, _)| Accepted::Unix(stream)),
         }
     }
 }

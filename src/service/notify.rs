@@ -1,17 +1,38 @@
 //! What we tell the service manager about ourselves.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+/// Whether READY was sent: only then a reload has a beginning and an end.
+static READY: AtomicBool = AtomicBool::new(false);
+
 /// Tells systemd that the service does what it is for.
 pub fn ready() {
+    READY.store(true, Ordering::Relaxed);
     send(&[NotifyState::Ready]);
 }
 
 /// Tells systemd that the service is going down in an orderly way.
 pub fn stopping() {
     send(&[NotifyState::Stopping]);
+}
+
+/// Reads the configuration again with `read`, and tells systemd when that begins and ends.
+pub fn reloading<T>(read: impl FnOnce() -> T) -> T {
+    let is_ready = READY.load(Ordering::Relaxed);
+    if is_ready {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => send(&[NotifyState::Reloading, now]),
+            Err(_) => send(&[NotifyState::Reloading]),
+        }
+    }
+    let result = read();
+    if is_ready {
+        send(&[NotifyState::Ready]);
+    }
+    result
 }
 
 /// Sets the line that `systemctl status` shows.

@@ -1,15 +1,20 @@
 //! Watchdog pings that prove progress.
 //!
-//! Each session holds a [`Heartbeat`]. While it works it must beat; while it waits for its peer
-//! it is at rest. systemd is pinged only as long as no working heartbeat has been silent for
-//! longer than the watchdog interval, so work that hangs (on a dead disk, say) lets the watchdog
-//! expire although the rest of the process is alive.
+//! Each worker (a session, the rolling client) holds a [`Heartbeat`]. While it works it must beat;
+//! while it waits for somebody else, within limits of its own, it is at rest. systemd is pinged only
+//! if every working heartbeat has beaten since the last ping, so work that hangs (on a dead disk, say)
+//! lets the watchdog expire although the rest of the process is alive. Every operation on a disk that
+//! comes to its end, and every attempt at a lock, is a beat ([`progress`]).
 
+use std::cell::RefCell;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::notify;
+use super::shutdown::Shutdown;
 
 /// Watches over all heartbeats of the process.
 #[derive(Clone, Debug)]
@@ -30,11 +35,37 @@ struct Pulse(AtomicU64);
 
 const AT_REST: u64 = u64::MAX;
 
-/// One worker's sign of life.
-#[derive(Debug)]
+/// Longest time between two pings: so much later than the last sign of life the watchdog expires.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// One worker's sign of life. Clones are of the same worker.
+#[derive(Clone, Debug)]
 pub struct Heartbeat {
     pulse: Arc<Pulse>,
     started: Instant,
+}
+
+thread_local! {
+    /// For whom this thread works.
+    static WORKER: RefCell<Option<(Heartbeat, Shutdown)>> = const { RefCell::new(None) };
+}
+
+/// A step of the work that this thread does is done.
+pub fn progress() {
+    WORKER.with_borrow(|worker| {
+        if let Some((heartbeat, _)) = worker {
+            heartbeat.beat();
+        }
+    });
+}
+
+/// Whether the work that this thread does should have ended by now: nothing is waited for then.
+pub fn is_overdue() -> bool {
+    WORKER.with_borrow(|worker| {
+        worker
+            .as_ref()
+            .is_some_and(|(_, shutdown)| shutdown.is_overdue())
+    })
 }
 
 impl Watchdog {
@@ -73,17 +104,47 @@ impl Watchdog {
     }
 
     /// Pings systemd for as long as every working heartbeat makes progress; ends only when
-    /// dropped.
+    /// dropped. For a runtime of several threads, whose own stand-still it proves as well.
     pub async fn run(&self) {
-        let Some(interval) = self.shared.interval else {
+        let Some(pause) = self.pause() else {
             return std::future::pending().await;
         };
-        let mut ticks = tokio::time::interval(interval / 3);
+        let mut ticks = tokio::time::interval(pause);
         loop {
             ticks.tick().await;
-            if self.longest_silence() < interval {
-                notify::alive();
-            }
+            self.ping_if_alive(pause);
+        }
+    }
+
+    /// The same on a thread of its own, for as long as the process lives: for work that blocks its
+    /// runtime.
+    ///
+    /// # Errors
+    /// If the system has no thread.
+    pub fn run_aside(&self) -> std::io::Result<()> {
+        let Some(pause) = self.pause() else {
+            return Ok(());
+        };
+        let watchdog = self.clone();
+        std::thread::Builder::new()
+            .name("watchdog".to_owned())
+            .spawn(move || {
+                loop {
+                    watchdog.ping_if_alive(pause);
+                    std::thread::sleep(pause);
+                }
+            })?;
+        Ok(())
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        let interval = self.shared.interval?;
+        Some((interval / 3).min(LONGEST_PAUSE))
+    }
+
+    fn ping_if_alive(&self, pause: Duration) {
+        if self.longest_silence() < pause {
+            notify::alive();
         }
     }
 
@@ -118,6 +179,32 @@ impl Heartbeat {
     pub fn rest(&self) {
         self.pulse.0.store(AT_REST, Ordering::Relaxed);
     }
+
+    /// Does `work` on this thread: until it is done, [`progress`] is this worker's, and
+    /// [`is_overdue`] is what `shutdown` says.
+    pub fn work<T>(&self, shutdown: &Shutdown, work: impl FnOnce() -> T) -> T {
+        let before = WORKER.replace(Some((self.clone(), shutdown.clone())));
+        self.beat();
+        let result = work();
+        self.rest();
+        WORKER.set(before);
+        result
+    }
+
+    /// Drives `future`; while it is pending it waits for somebody else.
+    pub async fn watch<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        std::future::poll_fn(move |context| {
+            self.beat();
+            let polled = future.as_mut().poll(context);
+            match polled {
+                Poll::Pending => self.rest(),
+                Poll::Ready(_) => self.beat(),
+            }
+            polled
+        })
+        .await
+    }
 }
 
 fn milliseconds_since(start: Instant) -> u64 {
@@ -143,5 +230,46 @@ mod tests {
         drop(resting);
         working.rest();
         assert_eq!(watchdog.longest_silence(), Duration::ZERO);
+    }
+
+    #[test]
+    fn steps_of_a_thread_are_beats_of_its_worker() {
+        let watchdog = Watchdog::new(None);
+        let heartbeat = watchdog.heartbeat();
+        let shutdown = Shutdown::default();
+        heartbeat.work(&shutdown, || {
+            std::thread::sleep(Duration::from_millis(20));
+            assert!(watchdog.longest_silence() >= Duration::from_millis(15));
+            progress();
+            assert!(watchdog.longest_silence() < Duration::from_millis(15));
+        });
+        assert_eq!(watchdog.longest_silence(), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn a_future_is_at_rest_while_it_waits() {
+        let watchdog = Watchdog::new(None);
+        let heartbeat = watchdog.heartbeat();
+        let waiting = heartbeat.watch(async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            std::thread::sleep(Duration::from_millis(20));
+            watchdog.longest_silence()
+        });
+        assert!(waiting.await >= Duration::from_millis(15));
+        let waiting = heartbeat.watch(std::future::pending::<()>());
+        assert!(
+            tokio::time::timeout(Duration::from_millis(20), waiting)
+                .await
+                .is_err()
+        );
+        assert_eq!(watchdog.longest_silence(), Duration::ZERO);
+    }
+
+    #[test]
+    fn pings_come_soon_after_the_last_sign_of_life() {
+        let pause = |seconds| Watchdog::new(Some(Duration::from_secs(seconds))).pause();
+        assert_eq!(pause(3), Some(Duration::from_secs(1)));
+        assert_eq!(pause(30), Some(LONGEST_PAUSE));
+        assert_eq!(Watchdog::new(None).pause(), None);
     }
 }

@@ -102,6 +102,16 @@ impl Store {
     /// # Errors
     /// If something that every session needs is missing or of an unsupported form.
     pub fn open(config: Config) -> Result<Store, StoreError> {
+        let store = Store::open_again(config)?;
+        staging::remove_stale(&store.disk, &store.layout)?;
+        Ok(store)
+    }
+
+    /// The same beside a store that this process has open already, whose staged messages stay.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_again(config: Config) -> Result<Store, StoreError> {
         let disk = Disk::new(config.process.umask, config.locks.timeout);
         let layout = Layout::new(config.places.clone(), config.namespace.clone());
         let time_zone = server_time_zone();
@@ -130,7 +140,6 @@ impl Store {
         };
         store.check_directories()?;
         store.mailbox_list()?;
-        staging::remove_stale(&store.disk, &store.layout)?;
         Ok(store)
     }
 

@@ -9,8 +9,9 @@ use crate::dlist::{FileHeader, Limits, LiteralStyle, ParseError};
 use crate::protocol::command::{
     Answer, DecodeError, FileSink, FlagTable, MailboxItem, MailboxWriter, Record, Request, Verb,
 };
-use crate::protocol::greeting::Capabilities;
+use crate::protocol::greeting::{Capabilities, RUN_ID};
 use crate::protocol::reply::Status;
+use crate::protocol::run_id::RunId;
 use crate::protocol::sasl::ScramHash;
 use crate::protocol::sasl::server::{
     Exchange, Failure, Identity, PasswordLogin, ScramSecret, Step,
@@ -36,6 +37,8 @@ pub enum Command {
     Noop,
     /// RESTART
     Restart,
+    /// X-RUN-ID: a run begins, or the last one is over.
+    Run(Option<RunId>),
     /// EXIT
     Exit,
     /// STARTTLS; see [`ServerConnection::know_tls`].
@@ -196,6 +199,7 @@ impl ServerConnection {
             "RESTART" => Ok(self.bare(Command::Restart, "Restart").await?),
             "STARTTLS" if self.knows_tls => Ok(self.bare(Command::StartTls, "Starttls").await?),
             "COMPRESS" => Ok(self.read_compress().await?),
+            RUN_ID => Ok(self.read_run().await?),
             "AUTHENTICATE" => Ok(self.read_authenticate(access).await?),
             "GET" => self.read_request(Verb::Get, access, sink).await,
             "APPLY" => self.read_request(Verb::Apply, access, sink).await,
@@ -244,6 +248,22 @@ impl ServerConnection {
         let algorithm = self.word(MAX_WORD).await?;
         let name = String::from_utf8_lossy(&algorithm.text).into_owned();
         self.bare(Command::Compress(name), "Compress").await
+    }
+
+    async fn read_run(&mut self) -> Result<Command, StreamError> {
+        if self.peek().await? != b' ' {
+            return self.reject(Status::MissingArgument(RUN_ID)).await;
+        }
+        self.stream.consume(1);
+        let word = self.word(MAX_WORD).await?;
+        let run = match word.text.as_slice() {
+            b"NIL" => None,
+            text => match RunId::parse(text) {
+                Some(run) => Some(run),
+                None => return self.reject(Status::Unparsable(RUN_ID)).await,
+            },
+        };
+        self.bare(Command::Run(run), RUN_ID).await
     }
 
     async fn read_authenticate(&mut self, access: Access) -> Result<Command, StreamError> {

@@ -105,6 +105,15 @@ fn lines_that_are_no_commands() {
                 "HELLO {5+}\r\n\nEXIT\r\n",
                 "BAD IMAP_PROTOCOL_ERROR Unrecognized command",
             ),
+            ("X-RUN-ID\r\n", "BAD Missing required argument to X-RUN-ID"),
+            (
+                "X-RUN-ID Beef\r\n",
+                "BAD IMAP_PROTOCOL_ERROR Failed to parse X-RUN-ID line",
+            ),
+            (
+                "X-RUN-ID 12 34\r\n",
+                "BAD Unexpected extra arguments to X-RUN-ID",
+            ),
             ("noop x\r\n", "BAD Unexpected extra arguments to Noop"),
             ("EXIT \r\n", "BAD Unexpected extra arguments to Exit"),
             (
@@ -211,19 +220,21 @@ fn commands_without_data() {
     run(async {
         let (mut server, mut far) = server_and_wire(1000);
         far.write_all(
-            b"Noop\nRESTART\r\nstarttls\r\nCOMPRESS deflate\r\nAUTHENTICATE PLAIN =\r\n\
+            b"X-RUN-ID 0123abcd\r\nx-run-id NIL\r\nNoop\nRESTART\r\nstarttls\r\nCOMPRESS deflate\r\nAUTHENTICATE PLAIN =\r\n\
               AUTHENTICATE LOGIN\r\nAUTHENTICATE plain !\r\n",
         )
         .await
         .unwrap();
         let mut seen = Vec::new();
-        for _ in 0..7 {
+        for _ in 0..9 {
             let command = server.read_command(Access::Anonymous, &mut NoFiles).await;
             seen.push(format!("{:?}", command.unwrap()));
         }
         assert_eq!(
             seen,
             [
+                "Run(Some(RunId(\"0123abcd\")))",
+                "Run(None)",
                 "Noop",
                 "Restart",
                 "StartTls",

@@ -11,6 +11,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
 use super::{Disk, DiskError, DiskFile, Identity, Named};
+use crate::service::watchdog;
 
 const FIRST_PAUSE: Duration = Duration::from_micros(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
@@ -37,6 +38,8 @@ impl DiskFile {
     /// Locks the whole file, trying again until `deadline`; a lock already held is converted
     /// (which may wait for others, so release first unless the deadline is near). An exclusive
     /// lock needs a file open for writing. A deadline in the past means: try once.
+    /// Work that should have ended waits for nothing either. Each attempt is progress for the
+    /// watchdog.
     pub fn lock(&self, kind: LockKind, deadline: Instant) -> Result<(), DiskError> {
         let wanted = match kind {
             LockKind::Shared => libc::F_RDLCK,
@@ -50,8 +53,9 @@ impl DiskFile {
                 Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()).named("lock", &self.path),
             }
+            watchdog::progress();
             let now = Instant::now();
-            if now >= deadline {
+            if now >= deadline || watchdog::is_overdue() {
                 return Err(DiskError::LockTimeout {
                     path: self.path.clone(),
                     kind,
@@ -135,6 +139,8 @@ impl Disk {
 mod tests {
     use super::super::FILE_MODE;
     use super::*;
+    use crate::service::shutdown::Shutdown;
+    use crate::service::watchdog::Watchdog;
 
     #[test]
     fn locks_of_two_descriptors_conflict_until_the_deadline() {
@@ -159,6 +165,26 @@ mod tests {
         assert!(second.lock(LockKind::Exclusive, Instant::now()).is_err());
         drop(first);
         second.lock(LockKind::Exclusive, Instant::now()).unwrap();
+    }
+
+    #[test]
+    fn work_that_should_have_ended_waits_for_no_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let disk = Disk::default();
+        let open = || disk.open_locked(&path, FILE_MODE, LockKind::Exclusive, disk.lock_deadline());
+        let _held = open().unwrap();
+        let shutdown = Shutdown::default();
+        let heartbeat = Watchdog::from_environment().heartbeat();
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| heartbeat.work(&shutdown, || open().map(drop)));
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(!waiter.is_finished());
+            shutdown.request();
+            assert!(waiter.join().unwrap().unwrap_err().is_temporary());
+        });
+        assert!(start.elapsed() < Duration::from_secs(10));
     }
 
     #[test]

@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::service::watchdog;
+
 pub use file::{DiskFile, Identity};
 pub use lock::LockKind;
 pub use recorder::{Recorder, Step, Survival};
@@ -100,6 +102,8 @@ trait Named<T> {
 
 impl<T> Named<T> for io::Result<T> {
     fn named(self, operation: &'static str, path: &Path) -> Result<T, DiskError> {
+        // Every operation comes by here when it is over, so a hanging disk shows by its silence.
+        watchdog::progress();
         self.map_err(|source| DiskError::Io {
             operation,
             path: path.to_owned(),
