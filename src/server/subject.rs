@@ -62,7 +62,7 @@ impl Subject {
             Apply::Mailbox(_, MailboxArgument::Update(update)) => Some(&update.item.name),
             Apply::Expunge(expunge) => Some(&expunge.mailbox),
             Apply::Rename(_, rename) => Some(&rename.old),
-            Apply::Unmailbox(_, name) => Some(name),
+            Apply::Unmailbox(_, unmailbox) => Some(&unmailbox.name),
             Apply::Sub(subscription) | Apply::Unsub(subscription) => Some(&subscription.mailbox),
             Apply::Quota(quota) => Some(&quota.root),
             Apply::Unquota(root) => root.as_ref(),
@@ -96,7 +96,7 @@ impl fmt::Display for Subject {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::command::{Scope, SeenState};
+    use crate::protocol::command::{Scope, SeenState, Unmailbox};
 
     fn of(request: Request) -> Subject {
         Subject::of(&request, &Namespace::default())
@@ -107,7 +107,10 @@ mod tests {
         let name = MailboxName::parse("user.alice.work").unwrap();
         let subject = of(Request::Apply(Apply::Unmailbox(
             Scope::Everywhere,
-            name.clone(),
+            Unmailbox {
+                name: name.clone(),
+                identity: None,
+            },
         )));
         assert_eq!(subject.to_string(), "UNMAILBOX user.alice.work");
         assert_eq!(subject.mailbox, Some(name));

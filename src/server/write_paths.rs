@@ -31,7 +31,6 @@ fn directories(places: &Places) -> BTreeSet<PathBuf> {
         places.lock_directory.clone(),
         places.process_directory.clone(),
         places.sieve_directory.clone(),
-        places.quota_directory.clone(),
     ]
     .into();
     let databases = [
@@ -39,6 +38,7 @@ fn directories(places: &Places) -> BTreeSet<PathBuf> {
         &places.annotations_db,
         &places.status_cache_db,
         &places.denied_users_db,
+        &places.quotas_db,
     ];
     all.extend(databases.iter().filter_map(|file| parent(file)));
     for partition in places.partitions.values() {
