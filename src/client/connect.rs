@@ -19,7 +19,7 @@ use crate::protocol::connection::{AuthenticationError, ClientConnection, ReplyEr
 use crate::protocol::greeting::SIEVE_MAILBOX;
 use crate::protocol::sasl::Mechanism;
 use crate::protocol::sasl::client::{ClientError, Policy};
-use crate::protocol::stream::{Stream, StreamError};
+use crate::protocol::stream::{Compression, Stream, StreamError};
 use crate::protocol::tls::{HandshakeError, TlsConnector, TlsError};
 use crate::service::credentials;
 
@@ -124,6 +124,7 @@ pub struct Connector {
     allow_plain_text: bool,
     connect_timeout: Duration,
     timeout: Duration,
+    extensions: bool,
     require_compression: bool,
     force: bool,
     trace: bool,
@@ -151,7 +152,7 @@ struct Link {
 
 /// What the banner or the capabilities tell.
 struct Offer {
-    deflate: bool,
+    compressed: bool,
     sieve_mailbox: bool,
     unmailbox_id: bool,
     run_id: bool,
@@ -198,6 +199,7 @@ impl Connector {
             allow_plain_text: config.sasl.client_plaintext,
             connect_timeout: config.network.connect_timeout,
             timeout: config.replication.timeout,
+            extensions: config.replication.extensions,
             require_compression: demands.compression,
             force: demands.force,
             trace: demands.trace,
@@ -238,7 +240,7 @@ impl Connector {
                 connection.read_banner().await?;
                 // Nobody logs in here, and nothing is advertised.
                 let offer = Offer {
-                    deflate: false,
+                    compressed: false,
                     sieve_mailbox: false,
                     unmailbox_id: false,
                     run_id: false,
@@ -368,9 +370,18 @@ impl Connector {
                 .authenticate(&capabilities.mechanisms, &policy, user, password)
                 .await?;
         }
-        let deflated = capabilities.deflate && self.compress(&mut connection).await?;
+        let capabilities = capabilities.with_extensions(self.extensions);
+        let compression = match (capabilities.zstd, capabilities.deflate) {
+            (true, _) => Some(Compression::Zstd),
+            (false, true) => Some(Compression::Deflate),
+            (false, false) => None,
+        };
+        let compressed = match compression {
+            Some(compression) => self.compress(&mut connection, compression).await?,
+            None => false,
+        };
         let offer = Offer {
-            deflate: deflated,
+            compressed,
             sieve_mailbox: capabilities.sieve_mailbox,
             unmailbox_id: capabilities.unmailbox_id,
             run_id: capabilities.run_id,
@@ -387,8 +398,12 @@ impl Connector {
     }
 
     /// Without `-z` a refusal only costs bandwidth.
-    async fn compress(&self, connection: &mut ClientConnection) -> Result<bool, ConnectError> {
-        match connection.compress(COMPRESSION).await {
+    async fn compress(
+        &self,
+        connection: &mut ClientConnection,
+        compression: Compression,
+    ) -> Result<bool, ConnectError> {
+        match connection.compress(compression, COMPRESSION).await {
             Ok(()) => Ok(true),
             Err(ReplyError::Stream(error)) => Err(error.into()),
             Err(error) => {
@@ -446,7 +461,7 @@ impl Connector {
             return Err(ConnectError::NoReplication);
         }
         let offer = Offer {
-            deflate: false,
+            compressed: false,
             sieve_mailbox: has("X-SIEVE-MAILBOX"),
             unmailbox_id: has("X-UNMAILBOX-ID"),
             run_id: false,
@@ -461,7 +476,7 @@ impl Connector {
         flavour: Flavour,
         offer: Offer,
     ) -> Result<Connected, ConnectError> {
-        if self.require_compression && !offer.deflate {
+        if self.require_compression && !offer.compressed {
             return Err(ConnectError::NoCompression(self.name()));
         }
         let mut peer = Peer::new(stream, flavour, self.trace);

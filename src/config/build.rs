@@ -253,6 +253,7 @@ pub(super) fn replication(values: &Values) -> Result<ReplicationSettings, Config
         log_always: channels(Key::SyncLogUnsuppressable)?,
         timeout: values.duration(Key::SyncTimeout)?.max(SHORTEST_TIMEOUT),
         batch_size: values.number(Key::SyncBatchSize)?.max(1),
+        extensions: values.switch(Key::Extensions)?,
         reconnect_max_wait: values.duration(Key::SyncReconnectMaxWait)?,
     })
 }

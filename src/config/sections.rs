@@ -140,6 +140,8 @@ pub struct ReplicationSettings {
     pub timeout: Duration,
     /// Messages per upload batch (`sync_batchsize`).
     pub batch_size: u32,
+    /// Extensions of the protocol are offered and used (`cyrus_sync_extensions`).
+    pub extensions: bool,
     /// Longest pause before a lost connection is tried again (`sync_reconnect_maxwait`).
     pub reconnect_max_wait: Duration,
 }

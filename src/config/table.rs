@@ -190,6 +190,8 @@ settings! {
     SyncTimeout: "sync_timeout", "replication.timeout", Kind::Duration('s'), Some("30m");
     /// Messages per upload batch.
     SyncBatchSize: "sync_batchsize", "replication.batch_size", Kind::Number, Some("8192");
+    /// Both programs shorten their conversation with each other (docs/protocol-extensions.md).
+    Extensions: "cyrus_sync_extensions", "replication.extensions", Kind::Switch, Some("yes");
     /// Longest pause before a lost connection is tried again.
     SyncReconnectMaxWait: "sync_reconnect_maxwait", "replication.reconnect_max_wait",
         Kind::Duration('s'), Some("20m");

@@ -10,6 +10,9 @@ pub const UNMAILBOX_ID: &str = "UNMAILBOX-ID";
 /// ours (docs/protocol-extensions.md); the original's client ignores it in a banner.
 pub const RUN_ID: &str = "X-RUN-ID";
 
+/// The capability by which COMPRESS ZSTD is possible (docs/protocol-extensions.md).
+const ZSTD: &str = "X-ZSTD";
+
 /// What a server offers before authentication.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
@@ -19,6 +22,8 @@ pub struct Capabilities {
     pub starttls: bool,
     /// COMPRESS DEFLATE.
     pub deflate: bool,
+    /// COMPRESS ZSTD (docs/protocol-extensions.md).
+    pub zstd: bool,
     /// SIEVE-MAILBOX.
     pub sieve_mailbox: bool,
     /// REPLICATION-ARCHIVE (3.8 and later).
@@ -44,6 +49,7 @@ impl Capabilities {
         for (offered, text) in [
             (self.starttls, "STARTTLS"),
             (self.deflate, "COMPRESS DEFLATE"),
+            (self.zstd, ZSTD),
             (self.sieve_mailbox, SIEVE_MAILBOX),
             (self.replication_archive, "REPLICATION-ARCHIVE"),
             (self.unmailbox_id, UNMAILBOX_ID),
@@ -54,6 +60,15 @@ impl Capabilities {
             }
         }
         line(&format!("OK {server_name} Cyrus sync server {version}"));
+    }
+
+    /// What the original's server could offer too, if `extensions` are not wanted.
+    pub fn with_extensions(self, extensions: bool) -> Capabilities {
+        Capabilities {
+            zstd: self.zstd && extensions,
+            run_id: self.run_id && extensions,
+            ..self
+        }
     }
 
     /// Takes one line of a banner, without its end; true if it is the last.
@@ -73,6 +88,7 @@ impl Capabilities {
             "COMPRESS" => {
                 self.deflate |= words.any(|word| word.eq_ignore_ascii_case("DEFLATE"));
             }
+            ZSTD => self.zstd = true,
             SIEVE_MAILBOX => self.sieve_mailbox = true,
             "REPLICATION-ARCHIVE" => self.replication_archive = true,
             UNMAILBOX_ID => self.unmailbox_id = true,

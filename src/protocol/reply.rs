@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::protocol::stream::Compression;
+
 /// Why a request was not carried out: the NO answers to GET, APPLY and RESTORE
 /// (wire-protocol §9.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -152,8 +154,8 @@ pub enum Status {
     Finished,
     /// The TLS handshake begins behind this line.
     BeginTls,
-    /// DEFLATE begins behind this line.
-    CompressionActive,
+    /// Compression begins behind this line.
+    CompressionActive(Compression),
     /// AUTHENTICATE succeeded.
     Authenticated {
         /// TLS is active.
@@ -211,7 +213,9 @@ impl fmt::Display for Status {
             Status::RunNoted => "OK Run noted",
             Status::Finished => "OK Finished",
             Status::BeginTls => "OK Begin TLS negotiation now",
-            Status::CompressionActive => "OK DEFLATE active",
+            Status::CompressionActive(compression) => {
+                return write!(f, "OK {} active", compression.name());
+            }
             Status::Authenticated { tls: false } => "OK Success (no protection)",
             Status::Authenticated { tls: true } => "OK Success (tls protection)",
             Status::Refused(refusal) => return f.write_str(&refusal.line()),

@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_compression::Level;
-use async_compression::tokio::bufread::DeflateDecoder;
-use async_compression::tokio::write::DeflateEncoder;
+use async_compression::tokio::bufread::{DeflateDecoder, ZstdDecoder};
+use async_compression::tokio::write::{DeflateEncoder, ZstdEncoder};
+use async_compression::zstd::{CParameter, DParameter};
 use tokio::io::{
-    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, Chain, ReadBuf, ReadHalf,
-    WriteHalf,
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf, ReadHalf, WriteHalf,
 };
 use tokio::net::{TcpStream, UnixStream};
 use zeroize::Zeroize;
@@ -21,6 +21,32 @@ use zeroize::Zeroize;
 pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
+
+/// How both directions of a connection are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Raw DEFLATE (RFC 1951), which every peer knows (wire-protocol §5).
+    Deflate,
+    /// Zstandard (RFC 8878), between two programs of this project.
+    Zstd,
+}
+
+impl Compression {
+    /// The argument of COMPRESS.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::Deflate => "DEFLATE",
+            Compression::Zstd => "ZSTD",
+        }
+    }
+
+    /// The algorithm of that name, in any case.
+    pub fn named(name: &str) -> Option<Compression> {
+        [Compression::Deflate, Compression::Zstd]
+            .into_iter()
+            .find(|known| known.name().eq_ignore_ascii_case(name))
+    }
+}
 
 /// Why a connection cannot be used any more.
 #[derive(Debug, thiserror::Error)]
@@ -88,18 +114,20 @@ pub struct Stream {
 /// Octets of the receive buffer, and from which on queued output is sent.
 const BUFFER: usize = 64 << 10;
 
-type Received = BufReader<Chain<io::Cursor<Vec<u8>>, ReadHalf<Metered>>>;
+/// Binary logarithm of the octets in which Zstandard looks for repetitions: a peer cannot make
+/// us take more memory than that before it has logged in.
+const ZSTD_WINDOW: u32 = 19;
 
 enum Reader {
     Plain(ReadHalf<Metered>),
-    Deflate(Box<DeflateDecoder<Received>>),
+    Compressed(Box<dyn AsyncRead + Send + Unpin>),
     /// Only while the other two are exchanged.
     Gone,
 }
 
 enum Writer {
     Plain(WriteHalf<Metered>),
-    Deflate(Box<DeflateEncoder<WriteHalf<Metered>>>),
+    Compressed(Box<dyn AsyncWrite + Send + Unpin>),
     /// Only while the other two are exchanged.
     Gone,
 }
@@ -177,9 +205,9 @@ impl Stream {
         }
     }
 
-    /// Whether DEFLATE is active.
+    /// Whether compression is active.
     pub fn is_compressed(&self) -> bool {
-        matches!(self.writer, Writer::Deflate(_))
+        matches!(self.writer, Writer::Compressed(_))
     }
 
     /// Octets received and not consumed yet.
@@ -220,7 +248,7 @@ impl Stream {
         let read = async {
             match &mut self.reader {
                 Reader::Plain(reader) => reader.read(input).await,
-                Reader::Deflate(reader) => reader.read(input).await,
+                Reader::Compressed(reader) => reader.read(input).await,
                 Reader::Gone => Ok(0),
             }
         };
@@ -295,7 +323,7 @@ impl Stream {
         let flush = async {
             match &mut self.writer {
                 Writer::Plain(writer) => writer.flush().await,
-                Writer::Deflate(writer) => writer.flush().await,
+                Writer::Compressed(writer) => writer.flush().await,
                 Writer::Gone => Ok(()),
             }
         };
@@ -311,7 +339,7 @@ impl Stream {
             let write = async {
                 match &mut self.writer {
                     Writer::Plain(writer) => writer.write(rest).await,
-                    Writer::Deflate(writer) => writer.write(rest).await,
+                    Writer::Compressed(writer) => writer.write(rest).await,
                     Writer::Gone => Ok(0),
                 }
             };
@@ -332,12 +360,12 @@ impl Stream {
         self.unfinished = true;
     }
 
-    /// Switches both directions to raw DEFLATE. What the peer sent behind its last line is
-    /// compressed already and taken as such; all output must have been flushed.
+    /// Compresses both directions. What the peer sent behind its last line is compressed
+    /// already and taken as such; all output must have been flushed.
     ///
     /// # Errors
-    /// If output is still queued or DEFLATE is active already.
-    pub fn start_deflate(&mut self, level: Level) -> Result<(), StreamError> {
+    /// If output is still queued or compression is active already.
+    pub fn compress(&mut self, compression: Compression, level: Level) -> Result<(), StreamError> {
         if !self.output.is_empty() {
             return Err(StreamError::Unfinished);
         }
@@ -346,8 +374,21 @@ impl Stream {
         self.start = 0;
         self.end = 0;
         let received = BufReader::with_capacity(BUFFER, behind.chain(reader));
-        self.reader = Reader::Deflate(Box::new(DeflateDecoder::new(received)));
-        self.writer = Writer::Deflate(Box::new(DeflateEncoder::with_quality(writer, level)));
+        (self.reader, self.writer) = match compression {
+            Compression::Deflate => (
+                Reader::Compressed(Box::new(DeflateDecoder::new(received))),
+                Writer::Compressed(Box::new(DeflateEncoder::with_quality(writer, level))),
+            ),
+            Compression::Zstd => {
+                let most = [DParameter::window_log_max(ZSTD_WINDOW)];
+                let window = [CParameter::window_log(ZSTD_WINDOW)];
+                let writer = ZstdEncoder::with_quality_and_params(writer, level, &window);
+                (
+                    Reader::Compressed(Box::new(ZstdDecoder::with_params(received, &most))),
+                    Writer::Compressed(Box::new(writer)),
+                )
+            }
+        };
         Ok(())
     }
 
@@ -356,7 +397,7 @@ impl Stream {
     /// sent them.
     ///
     /// # Errors
-    /// If output is still queued or DEFLATE is active.
+    /// If output is still queued or compression is active.
     pub fn into_transport(mut self) -> Result<(Box<dyn Transport>, usize), StreamError> {
         if !self.output.is_empty() {
             return Err(StreamError::Unfinished);
@@ -387,7 +428,7 @@ impl Stream {
         let shutdown = async {
             match &mut self.writer {
                 Writer::Plain(writer) => writer.shutdown().await,
-                Writer::Deflate(writer) => writer.shutdown().await,
+                Writer::Compressed(writer) => writer.shutdown().await,
                 Writer::Gone => Ok(()),
             }
         };

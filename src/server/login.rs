@@ -145,11 +145,13 @@ impl<'a> Login<'a> {
             starttls: self.acceptor.is_some() && !self.offer.tls,
             // Compressing what is then encrypted can tell secrets by its length.
             deflate: !self.offer.tls,
+            zstd: !self.offer.tls,
             sieve_mailbox: true,
             replication_archive: false,
             unmailbox_id: true,
             run_id: true,
-        };
+        }
+        .with_extensions(self.context.config().replication.extensions);
         send_banner(self.context, &mut self.connection, &banner).await
     }
 

@@ -15,7 +15,7 @@ use crate::protocol::greeting::Capabilities;
 use crate::protocol::reply::{Outcome, Refusal};
 use crate::protocol::sasl::client::{ClientError, Exchange, Policy};
 use crate::protocol::sasl::{Mechanism, wire};
-use crate::protocol::stream::{Stream, StreamError};
+use crate::protocol::stream::{Compression, Stream, StreamError};
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -191,9 +191,14 @@ impl ClientConnection {
     ///
     /// # Errors
     /// If the server refuses (the connection then stays as it is) or the connection is lost.
-    pub async fn compress(&mut self, level: Level) -> Result<(), ReplyError> {
-        self.simple(b"COMPRESS DEFLATE\r\n").await?;
-        Ok(self.stream.start_deflate(level)?)
+    pub async fn compress(
+        &mut self,
+        compression: Compression,
+        level: Level,
+    ) -> Result<(), ReplyError> {
+        let command = format!("COMPRESS {}\r\n", compression.name());
+        self.simple(command.as_bytes()).await?;
+        Ok(self.stream.compress(compression, level)?)
     }
 
     /// NOOP: is the server alive?

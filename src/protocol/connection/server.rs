@@ -17,7 +17,7 @@ use crate::protocol::sasl::server::{
     Exchange, Failure, Identity, PasswordLogin, ScramSecret, Step,
 };
 use crate::protocol::sasl::wire::{self, Response};
-use crate::protocol::stream::{Stream, StreamError};
+use crate::protocol::stream::{Compression, Stream, StreamError};
 
 /// What the client has shown itself to be. It decides which commands are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -437,12 +437,13 @@ impl ServerConnection {
         if self.stream.is_compressed() {
             return self.send_status(&Status::CompressionAlreadyActive).await;
         }
-        if !algorithm.eq_ignore_ascii_case("DEFLATE") {
+        let Some(compression) = Compression::named(algorithm) else {
             let status = Status::UnknownCompression(algorithm.to_owned());
             return self.send_status(&status).await;
-        }
-        self.send_status(&Status::CompressionActive).await?;
-        self.stream.start_deflate(level)
+        };
+        self.send_status(&Status::CompressionActive(compression))
+            .await?;
+        self.stream.compress(compression, level)
     }
 
     /// Carries out AUTHENTICATE up to its verdict, whose status is still to be sent.

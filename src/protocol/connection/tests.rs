@@ -15,6 +15,7 @@ use crate::protocol::greeting::Capabilities;
 use crate::protocol::reply::{Refusal, Status};
 use crate::protocol::sasl::server::{Exchange, Failure, PasswordLogin, ScramSecret};
 use crate::protocol::sasl::{Mechanism, ScramHash, client::Policy};
+use crate::protocol::stream::Compression;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -472,7 +473,10 @@ fn a_session() {
         };
         let work = async {
             assert_eq!(client.read_banner().await.unwrap(), offered);
-            client.compress(Level::Default).await.unwrap();
+            client
+                .compress(Compression::Deflate, Level::Default)
+                .await
+                .unwrap();
             let answers = client
                 .get_all(&Get::User(Some(alice.clone())))
                 .await

@@ -72,11 +72,17 @@ fn compressed_octets_behind_the_last_line_are_not_lost() {
         far.write_all(b"OK DEFLATE active\r\n").await.unwrap();
         far.write_all(&NOOP_COMPLETED[..7]).await.unwrap();
         assert_eq!(stream.read_line(100).await.unwrap(), b"OK DEFLATE active");
-        stream.start_deflate(Level::Default).unwrap();
+        stream
+            .compress(Compression::Deflate, Level::Default)
+            .unwrap();
         assert!(stream.is_compressed());
         far.write_all(&NOOP_COMPLETED[7..25]).await.unwrap();
         assert_eq!(stream.read_line(100).await.unwrap(), b"OK Noop completed");
-        assert!(stream.start_deflate(Level::Default).is_err());
+        assert!(
+            stream
+                .compress(Compression::Deflate, Level::Default)
+                .is_err()
+        );
         // The peer just disappears, without an end of its compressed stream.
         drop(far);
         let end = stream.wait_for_input().await;
@@ -88,7 +94,9 @@ fn compressed_octets_behind_the_last_line_are_not_lost() {
 fn each_flush_ends_with_a_sync_marker() {
     run(async {
         let (mut stream, mut far) = pair();
-        stream.start_deflate(Level::Default).unwrap();
+        stream
+            .compress(Compression::Deflate, Level::Default)
+            .unwrap();
         let mut received = [0; 1000];
         for text in [b"OK Noop completed\r\n".as_slice(), b"OK Finished\r\n"] {
             stream.queue().extend_from_slice(text);
@@ -102,46 +110,89 @@ fn each_flush_ends_with_a_sync_marker() {
 
 #[test]
 fn two_compressed_streams_talk() {
-    run(async {
-        let (near, far) = tokio::io::duplex(100);
-        let mut near = Stream::new(Box::new(near), TIMEOUT);
-        let mut far = Stream::new(Box::new(far), TIMEOUT);
-        near.start_deflate(Level::Fastest).unwrap();
-        far.start_deflate(Level::Best).unwrap();
-        let noise: Vec<u8> = (0_u32..300_000)
-            .map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8)
-            .filter(|octet| *octet != b'\n')
-            .collect();
-        let send = async {
-            near.queue().extend_from_slice(&noise);
-            near.queue().push(b'\n');
-            near.flush().await.unwrap();
-            near.queue().extend_from_slice(&vec![b'x'; 1 << 20]);
-            near.relieve().await.unwrap();
-            near.queue().push(b'\n');
-            near.flush().await.unwrap();
-            assert!(near.traffic().sent < noise.len() as u64 + 20_000);
-        };
-        let receive = async {
-            assert_eq!(far.read_line(1 << 20).await.unwrap(), noise);
-            assert_eq!(far.read_line(1 << 20).await.unwrap().len(), 1 << 20);
-        };
-        tokio::join!(send, receive);
-    });
+    for compression in [Compression::Deflate, Compression::Zstd] {
+        run(talk(compression));
+    }
+}
+
+async fn talk(compression: Compression) {
+    let (near, far) = tokio::io::duplex(100);
+    let mut near = Stream::new(Box::new(near), TIMEOUT);
+    let mut far = Stream::new(Box::new(far), TIMEOUT);
+    near.compress(compression, Level::Fastest).unwrap();
+    far.compress(compression, Level::Best).unwrap();
+    let noise: Vec<u8> = (0_u32..300_000)
+        .map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .filter(|octet| *octet != b'\n')
+        .collect();
+    let send = async {
+        near.queue().extend_from_slice(&noise);
+        near.queue().push(b'\n');
+        near.flush().await.unwrap();
+        near.queue().extend_from_slice(&vec![b'x'; 1 << 20]);
+        near.relieve().await.unwrap();
+        near.queue().push(b'\n');
+        near.flush().await.unwrap();
+        assert!(near.traffic().sent < noise.len() as u64 + 20_000);
+    };
+    let receive = async {
+        assert_eq!(far.read_line(1 << 20).await.unwrap(), noise);
+        assert_eq!(far.read_line(1 << 20).await.unwrap().len(), 1 << 20);
+    };
+    tokio::join!(send, receive);
 }
 
 #[test]
 fn garbage_instead_of_compressed_octets_is_an_error() {
-    run(async {
+    for compression in [Compression::Deflate, Compression::Zstd] {
+        run(refuse(compression, b"NOOP\r\nNOOP\r\n\xff\xff\xff\xff"));
+    }
+}
+
+async fn refuse(compression: Compression, received: &[u8]) {
+    let (mut stream, mut far) = pair();
+    stream.compress(compression, Level::Default).unwrap();
+    far.write_all(received).await.unwrap();
+    assert!(matches!(
+        stream.read_line(100).await,
+        Err(StreamError::Io(_))
+    ));
+}
+
+/// A frame whose header asks for a window of 64 MiB: nothing of that size is made.
+#[test]
+fn a_zstandard_window_beyond_ours_is_refused() {
+    let frame = [
+        0x28,
+        0xb5,
+        0x2f,
+        0xfd,
+        0x00,
+        (26 - 10) << 3,
+        0x09,
+        0,
+        0,
+        b'x',
+    ];
+    run(refuse(Compression::Zstd, &frame));
+    let within = [
+        0x28,
+        0xb5,
+        0x2f,
+        0xfd,
+        0x00,
+        (19 - 10) << 3,
+        0x10,
+        0,
+        0,
+        b'x',
+        b'\n',
+    ];
+    run(async move {
         let (mut stream, mut far) = pair();
-        stream.start_deflate(Level::Default).unwrap();
-        far.write_all(b"NOOP\r\nNOOP\r\n\xff\xff\xff\xff")
-            .await
-            .unwrap();
-        assert!(matches!(
-            stream.read_line(100).await,
-            Err(StreamError::Io(_))
-        ));
+        stream.compress(Compression::Zstd, Level::Default).unwrap();
+        far.write_all(&within).await.unwrap();
+        assert_eq!(stream.read_line(100).await.unwrap(), b"x");
     });
 }
 
