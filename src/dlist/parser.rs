@@ -6,7 +6,8 @@ use crate::mail::Guid;
 /// Bounds on what a peer may send, checked before memory is taken.
 ///
 /// A line that breaks one of these is consumed to its end and then reported; the connection
-/// stays in step.
+/// stays in step. Only where a literal or file is announced that is too large to be read away
+/// (more than 1 MiB) the line is reported at once, and the connection must be closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Octets of syntax in one line, literals included, file literals not.
@@ -26,6 +27,14 @@ pub struct Limits {
     /// Octets of memory for the values of one line, without what goes to a record list or file.
     pub tree: usize,
 }
+
+/// Octets of a literal or file beyond the limits that are waited for, so that the connection
+/// stays in step.
+const LONGEST_READ_AWAY: u64 = 1 << 20;
+
+/// Octets of a literal or file in a line that cannot be used anyhow that are waited for: as many
+/// as a message can have.
+pub(super) const LONGEST_SKIPPED: u64 = 4 << 30;
 
 impl Default for Limits {
     fn default() -> Limits {
@@ -120,6 +129,13 @@ pub enum ParseProblem {
         what: &'static str,
         /// The limit in octets, elements or levels.
         limit: u64,
+    },
+    /// A literal or file is announced that is too large to be waited for: what follows on the
+    /// connection is no longer understood.
+    #[error("{announced} octets are announced, which are not waited for")]
+    Endless {
+        /// Its octets.
+        announced: u64,
     },
 }
 
@@ -386,7 +402,10 @@ impl Parser {
             },
             State::Skip(skipper) => {
                 let (consumed, over) = skipper.feed(rest);
-                if over {
+                let endless = skipper.endless();
+                if let Some(announced) = endless {
+                    self.end_at_once(announced);
+                } else if over {
                     self.state = State::Done;
                 }
                 rest.get(consumed..).unwrap_or_default()
@@ -403,6 +422,15 @@ impl Parser {
                 offset: self.offset,
             });
         }
+    }
+
+    /// Ends the line before the octets that it announces.
+    fn end_at_once(&mut self, announced: u64) {
+        self.error = Some(ParseError {
+            problem: ParseProblem::Endless { announced },
+            offset: self.offset,
+        });
+        self.state = State::Done;
     }
 
     /// Gives up on the syntax of this line: `rest` and what follows is skipped.
@@ -696,6 +724,9 @@ impl Parser {
 
     fn literal_starts(&mut self, size: u64, visitor: &mut impl Visitor) {
         let limit = self.limits.literal as u64;
+        if size > limit.max(LONGEST_READ_AWAY) {
+            return self.end_at_once(size);
+        }
         if size > limit {
             self.mute(ParseProblem::TooLarge {
                 what: "literal",
@@ -736,6 +767,9 @@ impl Parser {
 
     fn file_starts(&mut self, size: u64, visitor: &mut impl Visitor) {
         let limit = u64::from(self.limits.file);
+        if size > limit.max(LONGEST_READ_AWAY) {
+            return self.end_at_once(size);
+        }
         match (self.file.take(), u32::try_from(size)) {
             (Some(file), Ok(octets)) if size <= limit => {
                 let file = FileHeader {

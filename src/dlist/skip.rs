@@ -1,5 +1,7 @@
 //! Getting back into step after a line that cannot be understood (wire-protocol §7).
 
+use super::parser::LONGEST_SKIPPED;
+
 /// Consumes octets up to the end of a command line, and with it the octets of every literal and
 /// file literal that the line announces: an announcement is `{n}` or `{n+}`, or a `%{… n}`
 /// whatever stands between, at the end of a line.
@@ -14,6 +16,7 @@ pub struct LineSkipper {
     last: u8,
     /// Octets of an announced literal that are still to come.
     body: u64,
+    endless: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +40,12 @@ impl LineSkipper {
             number,
             ..LineSkipper::default()
         }
+    }
+
+    /// The octets that a literal announces, if they are too many to be waited for: the line is
+    /// then over, but the connection out of step.
+    pub fn endless(&self) -> Option<u64> {
+        self.endless
     }
 
     /// Consumes a prefix of `input`; tells how long it was and whether the line is over.
@@ -63,6 +72,10 @@ impl LineSkipper {
         match octet {
             b'\n' => {
                 let announced = self.number.filter(|_| self.closed);
+                self.endless = announced.filter(|octets| *octets > LONGEST_SKIPPED);
+                if self.endless.is_some() {
+                    return true;
+                }
                 *self = LineSkipper {
                     body: announced.unwrap_or(0),
                     ..LineSkipper::default()

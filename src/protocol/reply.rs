@@ -195,6 +195,9 @@ pub enum Status {
     ExtraArguments(&'static str),
     /// GET, APPLY or RESTORE with a malformed value. The verb is in upper case.
     Unparsable(&'static str),
+    /// A line announces more octets than are waited for; the connection is closed behind this
+    /// line.
+    TooMuchAnnounced,
     /// A client looks for IMAP here (wire-protocol §12).
     NotImap,
     /// The server shuts down; the connection is closed behind this line.
@@ -219,6 +222,9 @@ impl fmt::Display for Status {
             Status::Authenticated { tls: false } => "OK Success (no protection)",
             Status::Authenticated { tls: true } => "OK Success (tls protection)",
             Status::Refused(refusal) => return f.write_str(&refusal.line()),
+            Status::TooMuchAnnounced => {
+                "BAD IMAP_PROTOCOL_ERROR Literal too large, closing the session"
+            }
             Status::AuthenticateFirst => "NO Please authenticate first",
             Status::NotPermitted => "NO Permission denied",
             Status::AuthenticationFailed(text) => return write!(f, "NO {text}"),

@@ -172,6 +172,11 @@ impl<'a> Login<'a> {
                 self.connection.send_status(&Status::Finished).await?;
                 return Ok(Next::End);
             }
+            Command::Endless { .. } => {
+                let status = Status::TooMuchAnnounced;
+                self.connection.send_status(&status).await?;
+                return Ok(Next::End);
+            }
             Command::Noop => Status::Noop,
             Command::Restart => Status::Restarting,
             Command::Request(_) | Command::Undecodable { .. } | Command::Run(_) => {

@@ -317,6 +317,13 @@ impl Session {
                 );
                 Status::Refused(error.refusal())
             }
+            Command::Endless { announced } => {
+                warn!(
+                    sync_peer = self.peer,
+                    "a literal of {announced} octets is announced: session closed"
+                );
+                return Ok(Next::End(Status::TooMuchAnnounced));
+            }
             Command::Rejected { status, error } => {
                 if let Some(error) = error {
                     self.received.refused();

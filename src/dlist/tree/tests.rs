@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::dlist::{Fed, FileHeader, LiteralStyle};
+use crate::dlist::{FileHeader, LiteralStyle};
 
 /// Collects a line and its files.
 struct Recorder {
@@ -264,24 +264,35 @@ fn numbers_beyond_32_bits_are_no_file_sizes() {
     let mut parser = Parser::line(Limits::default());
     let mut recorder = Recorder::new(&Limits::default());
     let header = format!("X %{{p {} 4294967296}}\r\n", "0".repeat(40));
-    assert_eq!(parser.feed(header.as_bytes(), &mut recorder).result, None);
-    let piece = vec![b'\n'; 1 << 20];
-    for _ in 0..4096 {
+    let fed = parser.feed(header.as_bytes(), &mut recorder);
+    assert_eq!(fed.consumed, header.len());
+    let error = fed.result.unwrap().unwrap_err();
+    let announced = 1 << 32;
+    assert_eq!(error.problem, ParseProblem::Endless { announced });
+}
+
+/// What nobody can wait for ends the line at once, in a list and behind an error, too.
+#[test]
+fn endless_literals_are_not_waited_for() {
+    for (line, announced) in [
+        ("X {999999999999+}\r\n", 999_999_999_999),
+        ("X {999999999999}\r\n", 999_999_999_999),
+        ("X (a (b {16777217+}\r\n", (16 << 20) + 1),
+        ("X (a)b {999999999999+}\r\n", 999_999_999_999),
+        ("X % %{p x 999999999999}\r\n", 999_999_999_999),
+    ] {
+        let mut parser = Parser::line(Limits::default());
+        let mut recorder = Recorder::new(&Limits::default());
+        let input = format!("{line}more");
+        let fed = parser.feed(input.as_bytes(), &mut recorder);
+        assert_eq!(fed.consumed, line.len(), "{line:?}");
+        let error = fed.result.unwrap().unwrap_err();
         assert_eq!(
-            parser.feed(&piece, &mut recorder),
-            Fed {
-                consumed: piece.len(),
-                result: None
-            }
+            error.problem,
+            ParseProblem::Endless { announced },
+            "{line:?}"
         );
     }
-    assert!(matches!(
-        parser.feed(b"\r\n", &mut recorder).result,
-        Some(Err(ParseError {
-            problem: ParseProblem::TooLarge { what: "file", .. },
-            ..
-        }))
-    ));
 }
 
 #[test]

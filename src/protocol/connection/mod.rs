@@ -12,7 +12,8 @@ use super::command::{DecodedLine, FileSink, LineDecoder};
 use super::stream::{Stream, StreamError};
 use crate::dlist::{FileHeader, Limits, LineSkipper, ParseError, Parser, write_file_header};
 
-/// What a dlist line turned out to be. In every case the line has been consumed.
+/// What a dlist line turned out to be. The line has been consumed, but for what it announces
+/// where the problem of a malformed one does not keep step.
 enum LineRead<E> {
     Decoded(DecodedLine),
     /// The sink refused a file.
@@ -45,15 +46,16 @@ async fn read_line_value<S: FileSink>(
     }
 }
 
-/// Consumes the rest of a line and of what it announces.
-async fn skip_line(stream: &mut Stream) -> Result<(), StreamError> {
+/// Consumes the rest of a line and of what it announces, unless that is too much to be waited for:
+/// then the octets announced are returned.
+async fn skip_line(stream: &mut Stream) -> Result<Option<u64>, StreamError> {
     let mut skipper = LineSkipper::default();
     loop {
         stream.wait_for_input().await?;
         let (consumed, over) = skipper.feed(stream.buffered());
         stream.consume(consumed);
         if over {
-            return Ok(());
+            return Ok(skipper.endless());
         }
     }
 }

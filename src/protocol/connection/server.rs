@@ -5,7 +5,7 @@ use std::io::Read;
 use async_compression::Level;
 
 use super::{FileError, LineRead, read_line_value, send_file, skip_line};
-use crate::dlist::{FileHeader, Limits, LiteralStyle, ParseError};
+use crate::dlist::{FileHeader, Limits, LiteralStyle, ParseError, ParseProblem};
 use crate::protocol::command::{
     Answer, DecodeError, FileSink, FlagTable, MailboxItem, MailboxWriter, Record, Request, Verb,
 };
@@ -30,7 +30,7 @@ pub enum Access {
     Unprivileged,
 }
 
-/// A command, as far as the line was consumed, which it is in every case.
+/// A command, as far as the line was consumed, which it is in every case but one.
 #[derive(Debug)]
 pub enum Command {
     /// NOOP
@@ -62,6 +62,12 @@ pub enum Command {
         name: String,
         /// What is wrong.
         error: DecodeError,
+    },
+    /// A line that announces more octets than are waited for. The connection is out of step and
+    /// must be closed behind [`Status::TooMuchAnnounced`].
+    Endless {
+        /// The octets.
+        announced: u64,
     },
     /// Anything that needs no more than this status.
     Rejected {
@@ -225,6 +231,10 @@ impl ServerConnection {
         self.stream.consume(1);
         match read_line_value(&mut self.stream, &self.limits, sink).await? {
             LineRead::Refused(error) => Err(ReadError::Sink(error)),
+            LineRead::Malformed(ParseError {
+                problem: ParseProblem::Endless { announced },
+                ..
+            }) => Ok(Command::Endless { announced }),
             LineRead::Malformed(error) => Ok(Command::Rejected {
                 status: Status::Unparsable(verb.name()),
                 error: Some(error),
@@ -305,8 +315,10 @@ impl ServerConnection {
     }
 
     async fn reject(&mut self, status: Status) -> Result<Command, StreamError> {
-        skip_line(&mut self.stream).await?;
-        Ok(rejected(status))
+        Ok(match skip_line(&mut self.stream).await? {
+            None => rejected(status),
+            Some(announced) => Command::Endless { announced },
+        })
     }
 
     async fn peek(&mut self) -> Result<u8, StreamError> {

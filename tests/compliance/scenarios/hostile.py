@@ -164,16 +164,22 @@ def hostile_limits(s):
     with s.csync() as session:
         session.create(s.box())
     for number, (command, label) in enumerate(OVER_LIMITS, 3):
-        with s.csync(timeout=3) as session:
+        with s.csync(timeout=10) as session:
             try:
                 session.send(command)
                 answer = session.client.answer()
-            except (TimeoutError, OSError):
-                # the server waits for the octets that were announced, or closed while the octets were still on their way
+            except TimeoutError:
+                raise Failed("%s: no answer within 10 seconds" % label) from None
+            except OSError:
+                # closed while the octets were still on their way
                 answer = None
             session.open = answer is not None and answer.status != "EOF"
             said = [] if answer is None else answer.show()
             s.require(answer is None or said != ["EOF"], "%s: closed without a word" % label)
+            if label in ("a literal of 1 TB", "a file of more than 2^32"):
+                s.require(answer is not None and answer.status.startswith("BAD"), "%s: %s" % (label, said))
+                session.open = False
+                s.require(session.client.answer().status == "EOF", "%s: the session goes on" % label)
         with s.csync() as session:
             sync_after(s, session, number)
 
