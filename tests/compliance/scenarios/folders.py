@@ -74,7 +74,10 @@ def rename_swap(s):
         imap.command("RENAME A X")
         imap.command("RENAME B A")
         imap.command("RENAME X B")
-    s.sync("-u", s.user, status=None)
+    ours = s.pair.our_client
+    s.sync("-u", s.user, status=0 if ours else None)
+    if ours:
+        s.equal()
 
 
 @scenario()
