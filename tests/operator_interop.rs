@@ -6,8 +6,13 @@
 
 mod tools;
 
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+
+use cyrus_sync::auth::Authenticator;
+use cyrus_sync::config::{Config, Environment};
 
 use tools::lab::{Lab, run, tool};
 
@@ -186,4 +191,53 @@ fn the_exit_status_tells_what_is_wrong() {
         66
     );
     assert_eq!(status(&["compare", &config, &config]), 0);
+    assert_eq!(status(&["passwd", "-C", &config, "a"]), 78);
+}
+
+#[test]
+fn passwords_are_set_and_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().display();
+    let owner = nix::unistd::User::from_uid(nix::unistd::geteuid());
+    let owner = owner.unwrap().unwrap().name;
+    let config = directory.path().join("imapd.conf").display().to_string();
+    let settings = format!(
+        "configdirectory: {root}\npartition-default: {root}\nservername: test\nadmins: repl\n\
+         cyrus_user: {owner}\ncyrus_sync_password_file: {root}/passwords\n"
+    );
+    std::fs::write(&config, settings).unwrap();
+    let passwd = |arguments: &[&str], input: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_syncctl"));
+        command.args(["passwd", "-C", &config]).args(arguments);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
+        child.wait().unwrap().code().unwrap()
+    };
+    let environment = Environment::of_process("sync_server");
+    let fits = |password: &str| {
+        let loaded = Config::load(Path::new(&config), &environment).unwrap();
+        let checked = Authenticator::new(&loaded).check_plain("repl", "", password.as_bytes());
+        checked.is_ok_and(|identity| identity.is_admin)
+    };
+
+    assert_eq!(passwd(&["repl"], "one\n"), 0);
+    assert!(fits("one") && !fits("two"));
+    assert_eq!(passwd(&["repl"], "two\r\nthree\n"), 0);
+    assert!(fits("two") && !fits("one"));
+    let file = directory.path().join("passwords");
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(!std::fs::read_to_string(&file).unwrap().contains("two"));
+    assert_eq!(passwd(&["repl"], "\n"), 70);
+    assert_eq!(passwd(&["repl"], &"x".repeat(2000)), 65);
+    assert_eq!(passwd(&["group:a"], "one\n"), 64);
+    assert!(fits("two"));
+    assert_eq!(passwd(&["--delete", "repl"], ""), 0);
+    assert!(!fits("two"));
+    assert_eq!(passwd(&["--delete", "repl"], ""), 67);
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::auth::AuthError;
+use crate::auth::passwords::PasswordFileError;
 use crate::config::ConfigError;
 use crate::mail::{NameError, UserId};
 use crate::service::exit;
@@ -74,6 +76,26 @@ pub enum OperatorError {
         /// What the system says.
         source: io::Error,
     },
+    /// A login name cannot be one.
+    #[error(transparent)]
+    Login(#[from] AuthError),
+    /// The configuration names no password file.
+    #[error("cyrus_sync_password_file is not set: there is no file to keep passwords in")]
+    NoPasswordFile,
+    /// The password file cannot be used.
+    #[error(transparent)]
+    Passwords(#[from] PasswordFileError),
+    /// A password that is not there cannot be removed.
+    #[error("{} has no password of {user}", path.display())]
+    NoPassword {
+        /// The password file.
+        path: PathBuf,
+        /// The user.
+        user: UserId,
+    },
+    /// No password can be read.
+    #[error("cannot read the password: {0}")]
+    PasswordInput(io::Error),
     /// The results cannot be printed.
     #[error("cannot write the results: {0}")]
     Output(io::Error),
@@ -83,13 +105,19 @@ impl OperatorError {
     /// The exit status (sysexits).
     pub fn status(&self) -> u8 {
         match self {
-            OperatorError::Name(_) => exit::USAGE,
-            OperatorError::NoMail { .. } | OperatorError::Refused(_) => exit::DATA,
+            OperatorError::Name(_) | OperatorError::Login(_) => exit::USAGE,
+            OperatorError::NoMail { .. }
+            | OperatorError::Refused(_)
+            | OperatorError::PasswordInput(_) => exit::DATA,
             OperatorError::NoStore(_) | OperatorError::Source { .. } => exit::NO_INPUT,
-            OperatorError::NoUser(_) | OperatorError::NotFound(_) => exit::NO_USER,
+            OperatorError::NoUser(_)
+            | OperatorError::NotFound(_)
+            | OperatorError::NoPassword { .. } => exit::NO_USER,
             OperatorError::Directory { .. } => exit::CANNOT_CREATE,
             OperatorError::Output(_) | OperatorError::Temporary(_) => exit::INPUT_OUTPUT,
-            OperatorError::Config(_) | OperatorError::NoDefaultPartition => exit::CONFIG,
+            OperatorError::Config(_)
+            | OperatorError::NoDefaultPartition
+            | OperatorError::NoPasswordFile => exit::CONFIG,
             OperatorError::Spool(error) | OperatorError::Store(StoreError::Spool(error))
                 if error.is_retryable() =>
             {
@@ -98,6 +126,7 @@ impl OperatorError {
             OperatorError::Process(_)
             | OperatorError::Store(_)
             | OperatorError::Spool(_)
+            | OperatorError::Passwords(_)
             | OperatorError::NoUids(_) => exit::SOFTWARE,
         }
     }

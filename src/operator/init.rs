@@ -120,18 +120,21 @@ fn make_directories(config: &Config) -> Result<Vec<PathBuf>, OperatorError> {
     Ok(made)
 }
 
-/// What root makes belongs to the user who owns the store.
-fn hand_over(directory: &Path, config: &Config) -> Result<(), OperatorError> {
+/// Gives what root made to the user who owns the store.
+///
+/// # Errors
+/// If the system refuses.
+pub fn hand_over(path: &Path, config: &Config) -> Result<(), OperatorError> {
     if !Uid::effective().is_root() {
         return Ok(());
     }
     let handed_over = || {
         let user = User::from_name(&config.process.user)?.map(|user| user.uid);
         let group = Group::from_name(&config.process.group)?.map(|group| group.gid);
-        chown(directory, user, group)
+        chown(path, user, group)
     };
     handed_over().map_err(|error: nix::Error| OperatorError::Directory {
-        path: directory.to_owned(),
+        path: path.to_owned(),
         source: error.into(),
     })
 }

@@ -1,5 +1,5 @@
 //! The operator's tool, `syncctl`: makes stores and mailboxes, imports mail, lists what is there,
-//! compares two stores. It works on the files, under the locks of the daemons, so that they may
+//! compares two stores, keeps the password file. It works on the files, under the locks of the daemons, so that they may
 //! run meanwhile.
 
 mod compare;
@@ -9,6 +9,7 @@ mod init;
 mod list;
 pub mod options;
 mod output;
+mod password;
 
 use std::path::Path;
 
@@ -40,6 +41,7 @@ pub fn run(options: &Options) -> Result<Verdict, OperatorError> {
         Action::Import(action) => import::run(action, &mut output).map(|()| Verdict::Done),
         Action::Ls(action) => list::run(action, &mut output).map(|()| Verdict::Done),
         Action::Compare(action) => compare::run(action, &mut output),
+        Action::Passwd(action) => password::run(action, &mut output).map(|()| Verdict::Done),
     };
     output.flush()?;
     verdict

@@ -31,6 +31,8 @@ pub enum Action {
     Ls(List),
     /// Compare two stores; exit status 0 if they are equal, 1 if not
     Compare(Compare),
+    /// Set or remove the password of a user in the file cyrus_sync_password_file
+    Passwd(Passwd),
 }
 
 /// `syncctl init`
@@ -87,6 +89,20 @@ pub struct Compare {
     /// The configuration file of the other store
     #[arg(value_name = "CONFIG_B")]
     pub b: PathBuf,
+}
+
+/// `syncctl passwd`
+#[derive(Clone, Debug, Args)]
+pub struct Passwd {
+    /// The configuration file
+    #[arg(short = 'C', value_name = "FILE", default_value = Config::DEFAULT_PATH)]
+    pub config: PathBuf,
+    /// Remove the password
+    #[arg(long)]
+    pub delete: bool,
+    /// Who logs in with it; the password is read from the standard input
+    #[arg(value_name = "USER")]
+    pub user: String,
 }
 
 fn user(text: &str) -> Result<UserId, String> {
