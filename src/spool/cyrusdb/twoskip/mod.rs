@@ -103,7 +103,10 @@ impl Twoskip {
     fn lock(&mut self, kind: LockKind, deadline: Instant) -> Result<bool, DbError> {
         let opened = self.file.identity();
         let length = self.file.lock_current(kind, deadline)?.len();
-        let header = match self.read_header() {
+        let header = match self
+            .read_header()
+            .and_then(|header| self.whole(header, length))
+        {
             Ok(header) => header,
             Err(error) => {
                 self.file.unlock()?;
@@ -122,6 +125,16 @@ impl Twoskip {
     fn read_header(&self) -> Result<Header, DbError> {
         let bytes = self.file.read_at(0, HEADER_LENGTH as usize)?;
         Header::decode(&bytes).map_err(|what| self.corrupt(0, what))
+    }
+
+    /// A file that lacks some of what was committed did not become so by a crash, since the header
+    /// is written last. The daemons go on with what is left of it; that would be to tell that what
+    /// is missing never was.
+    fn whole(&self, header: Header, length: u64) -> Result<Header, DbError> {
+        match length < header.current_size {
+            true => Err(self.corrupt(length, "the file ends before what is committed")),
+            false => Ok(header),
+        }
     }
 
     /// Writes `header` and makes it, and whatever was written before, durable.
@@ -148,20 +161,29 @@ impl Twoskip {
         self.record_before(offset, self.end)
     }
 
-    /// Fills `key` with the key of a record; its checksum is not looked at.
+    /// Fills `key` with the key of a record. It is checked: a wrong one would lead a search past
+    /// records that are there.
     fn read_key(&mut self, record: &Record, key: &mut Vec<u8>) -> Result<(), DbError> {
-        key.resize(record.key_length as usize, 0);
-        Ok(self.pages.read(&self.file, record.key_offset(), key)?)
+        self.read_tail(record, key)?;
+        key.truncate(record.key_length as usize);
+        Ok(())
+    }
+
+    /// Fills `tail` with key, value and what follows them up to the next record, checked.
+    fn read_tail(&mut self, record: &Record, tail: &mut Vec<u8>) -> Result<(), DbError> {
+        tail.resize(record.tail_length() as usize, 0);
+        self.pages.read(&self.file, record.key_offset(), tail)?;
+        if crc32fast::hash(tail) != record.tail_crc {
+            let what = "the checksum of a record's key and value is wrong";
+            return Err(self.corrupt(record.offset, what));
+        }
+        Ok(())
     }
 
     /// Key and value of a record, checked.
     fn read_pair(&mut self, record: &Record) -> Result<Pair, DbError> {
-        let mut key = vec![0; record.tail_length() as usize];
-        self.pages.read(&self.file, record.key_offset(), &mut key)?;
-        if crc32fast::hash(&key) != record.tail_crc {
-            let what = "the checksum of a record's key and value is wrong";
-            return Err(self.corrupt(record.offset, what));
-        }
+        let mut key = Vec::new();
+        self.read_tail(record, &mut key)?;
         let mut value = key.split_off(record.key_length as usize);
         value.truncate(record.value_length as usize);
         Ok((key, value))

@@ -24,9 +24,6 @@ impl Twoskip {
     fn repair(&mut self) -> Result<(), DbError> {
         let length = self.file.len()?;
         let committed = self.header.current_size;
-        if length < committed {
-            return Err(self.corrupt(length, "the file ends before what is committed"));
-        }
         self.end = committed;
 
         let mut here = self.record(DUMMY_OFFSET)?;

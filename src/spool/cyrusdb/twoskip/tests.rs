@@ -183,8 +183,53 @@ fn unclean_files_are_recovered() {
         scratch.set_header(|header| (header.dirty, header.records) = (true, 99));
     });
     assert_eq!(miscounted, unchanged);
-    let cut = recovered(&|scratch| scratch.set_octets(&clean[..clean.len() - 24]));
-    assert_eq!(cut.0, "a=1 c=3");
+}
+
+/// Unlike the daemons, which go on with what is left and forget the rest.
+#[test]
+fn a_file_that_lacks_what_was_committed_is_refused_and_left_alone() {
+    let scratch = Scratch::with(&[("a", Some("1")), ("b", Some("2"))]);
+    let whole = scratch.octets();
+    for length in [whole.len() - 1, whole.len() - 24, EMPTY_LENGTH as usize] {
+        scratch.set_octets(&whole[..length]);
+        let error = scratch.try_open().unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("offset {length}: the file ends")),
+            "{error}"
+        );
+        assert_eq!(scratch.octets(), whole[..length]);
+    }
+}
+
+/// A search that trusted a wrong key would tell that what is behind it does not exist.
+#[test]
+fn no_search_is_led_astray_by_a_damaged_key() {
+    let keys: Vec<String> = (0..40).map(|number| format!("key{number:02}")).collect();
+    let pairs: Vec<(&str, Option<&str>)> =
+        keys.iter().map(|key| (key.as_str(), Some("v"))).collect();
+    let scratch = Scratch::with(&pairs);
+    let whole = scratch.octets();
+    for damaged in &keys {
+        let at = whole.windows(5).position(|part| part == damaged.as_bytes());
+        for (offset, bit) in [(0, 0), (0, 7), (4, 1)] {
+            let mut octets = whole.clone();
+            octets[at.unwrap() + offset] ^= 1 << bit;
+            scratch.set_octets(&octets);
+            let mut db = scratch.open();
+            for key in &keys {
+                db.lock_shared(scratch.disk.lock_deadline()).unwrap();
+                let got = db.get(key.as_bytes());
+                db.unlock().unwrap();
+                if let Ok(value) = got {
+                    assert_eq!(
+                        value.as_deref(),
+                        Some(&b"v"[..]),
+                        "{key}, {damaged} damaged"
+                    );
+                }
+            }
+        }
+    }
 }
 
 #[test]
