@@ -78,6 +78,31 @@ pub struct Places {
 }
 
 impl Places {
+    /// The directories of the store: partitions, and those of databases and scripts.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let of_partitions = self.partitions.values().flat_map(|partition| {
+            let more = partition.metadata_by_file.iter().map(|(_, path)| path);
+            [
+                Some(&partition.data),
+                partition.metadata.as_ref(),
+                partition.archive.as_ref(),
+            ]
+            .into_iter()
+            .flatten()
+            .chain(more)
+        });
+        [
+            &self.config_directory,
+            &self.user_directory,
+            &self.lock_directory,
+            &self.sieve_directory,
+        ]
+        .into_iter()
+        .chain(of_partitions)
+        .cloned()
+        .collect()
+    }
+
     /// The default places below a configuration directory, without any partition.
     pub fn below(config_directory: impl Into<PathBuf>) -> Places {
         let config_directory = config_directory.into();

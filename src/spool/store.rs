@@ -112,7 +112,8 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn open_again(config: Config) -> Result<Store, StoreError> {
-        let disk = Disk::new(config.process.umask, config.locks.timeout);
+        let disk = Disk::new(config.process.umask, config.locks.timeout)
+            .confined_to(config.places.directories());
         let layout = Layout::new(config.places.clone(), config.namespace.clone());
         let time_zone = server_time_zone();
         let formats = Formats {

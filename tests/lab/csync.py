@@ -9,6 +9,7 @@ import base64
 import hashlib
 import re
 import socket
+import ssl
 import zlib
 
 SPACE = b" \t\r\n\v\f"
@@ -241,7 +242,8 @@ class Answer:
 class Csync:
     """One connection to a sync server; endpoint is 'HOST:PORT' or a Unix socket's path."""
 
-    def __init__(self, endpoint, user="repl", password="secret", login=True, timeout=60, capabilities=("SIEVE-MAILBOX",)):
+    def __init__(self, endpoint, user="repl", password="secret", login=True, timeout=60, capabilities=("SIEVE-MAILBOX",),
+                 tls=False):
         if endpoint.startswith("/"):
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             sock.settimeout(timeout)
@@ -250,17 +252,27 @@ class Csync:
             host, _, port = endpoint.rpartition(":")
             sock = socket.create_connection((host, int(port)), timeout)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock, self.stream = sock, Stream(sock)
-        self.stream.literal_forms = set()
-        self.banner = []
-        while not self.banner or not self.banner[-1].startswith("* OK"):
-            self.banner.append(self.stream.line().decode("utf-8", "replace").rstrip("\r\n"))
+        self.begin(sock)
+        if tls:
+            answer = self.line("STARTTLS")
+            if not answer.ok:
+                raise Unparsable("STARTTLS: %s" % answer.status)
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            self.begin(context.wrap_socket(sock))
         if login:
             answer = self.authenticate(user, password)
             if not answer.ok:
                 raise Unparsable("login: %s" % answer.status)
             if capabilities:
                 self.apply("CAPABILITIES", list(capabilities))
+
+    def begin(self, sock):
+        self.sock, self.stream = sock, Stream(sock)
+        self.stream.literal_forms = set()
+        self.banner = []
+        while not self.banner or not self.banner[-1].startswith("* OK"):
+            self.banner.append(self.stream.line().decode("utf-8", "replace").rstrip("\r\n"))
 
     def send(self, data):
         self.stream.send(octets(data))

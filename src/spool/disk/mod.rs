@@ -7,6 +7,7 @@
 //! Modes are given in full (0666 for files, 0777 for directories as a rule) and reduced by the
 //! umask of the configuration, never by that of the process (databases §16.3).
 
+mod confine;
 mod file;
 mod lock;
 mod recorder;
@@ -14,7 +15,7 @@ mod replace;
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::service::watchdog;
 
+use confine::Confined;
 pub use file::{DiskFile, Identity};
 pub use lock::LockKind;
 pub use recorder::{Recorder, Step, Survival};
@@ -122,6 +124,8 @@ pub struct Disk {
 struct Settings {
     umask: u32,
     lock_timeout: Duration,
+    /// Directories that nothing below them may lead out of.
+    roots: Vec<PathBuf>,
     recorder: Option<Recorder>,
 }
 
@@ -140,9 +144,36 @@ impl Disk {
             settings: Arc::new(Settings {
                 umask,
                 lock_timeout,
+                roots: Vec::new(),
                 recorder: None,
             }),
         }
+    }
+
+    /// The same disk, where what is below one of these directories cannot lead out of it, and no
+    /// file there is opened by a symbolic link.
+    pub fn confined_to(&self, roots: Vec<PathBuf>) -> Disk {
+        let settings = Settings {
+            roots,
+            ..Settings::clone(&self.settings)
+        };
+        Disk {
+            settings: Arc::new(settings),
+        }
+    }
+
+    /// The path by which the system is asked for `path`.
+    fn at(&self, path: &Path) -> io::Result<Confined> {
+        confine::confine(&self.settings.roots, path)
+    }
+
+    /// Opens a file, but none that a symbolic link names if this disk is confined.
+    fn open(&self, options: &mut OpenOptions, path: &Path) -> io::Result<fs::File> {
+        let confined = self.at(path)?;
+        if confined.is_confined() {
+            options.custom_flags(nix::libc::O_NOFOLLOW);
+        }
+        options.open(confined).map_err(confine::not_a_link)
     }
 
     /// The same disk with every change logged by `recorder`.
@@ -161,19 +192,16 @@ impl Disk {
 
     /// Opens an existing file for reading.
     pub fn open_read(&self, path: &Path) -> Result<DiskFile, DiskError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .open(path)
+        let file = self
+            .open(OpenOptions::new().read(true), path)
             .named("open", path)?;
         DiskFile::new(self, file, path)
     }
 
     /// Opens an existing file for reading and writing.
     pub fn open_write(&self, path: &Path) -> Result<DiskFile, DiskError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(path)
+        let file = self
+            .open(OpenOptions::new().read(true).write(true), path)
             .named("open", path)?;
         DiskFile::new(self, file, path)
     }
@@ -208,7 +236,7 @@ impl Disk {
                 .write(true)
                 .create_new(true)
                 .mode(mode)
-                .open(path)?;
+                .open(self.at(path)?)?;
             file.set_permissions(fs::Permissions::from_mode(mode))?;
             Ok(file)
         };
@@ -229,7 +257,7 @@ impl Disk {
             from: from.into(),
             to: to.into(),
         };
-        self.step(step, || fs::rename(from, to))
+        self.step(step, || fs::rename(self.at(from)?, self.at(to)?))
             .named("rename", from)
     }
 
@@ -239,7 +267,7 @@ impl Disk {
             from: from.into(),
             to: to.into(),
         };
-        self.step(step, || fs::hard_link(from, to))
+        self.step(step, || fs::hard_link(self.at(from)?, self.at(to)?))
             .named("make the link", to)
     }
 
@@ -249,20 +277,21 @@ impl Disk {
             path: path.into(),
             target: target.into(),
         };
-        self.step(step, || std::os::unix::fs::symlink(target, path))
+        self.step(step, || std::os::unix::fs::symlink(target, self.at(path)?))
             .named("make the symbolic link", path)
     }
 
     /// Where a symbolic link leads; `None` if there is nothing.
     pub fn link_target(&self, path: &Path) -> Result<Option<PathBuf>, DiskError> {
-        if_exists(fs::read_link(path).named("read the symbolic link", path))
+        let read = || fs::read_link(self.at(path)?);
+        if_exists(read().named("read the symbolic link", path))
     }
 
     /// Removes a name of a file; false if there is none. Durable after [`Disk::sync_dir`].
     pub fn unlink(&self, path: &Path) -> Result<bool, DiskError> {
         let step = || Step::Unlink { path: path.into() };
         let result = self
-            .step(step, || fs::remove_file(path))
+            .step(step, || fs::remove_file(self.at(path)?))
             .named("remove", path);
         Ok(if_exists(result)?.is_some())
     }
@@ -276,8 +305,9 @@ impl Disk {
         self.create_dirs(parent)?;
         let mode = DIRECTORY_MODE & !self.settings.umask;
         let create = || {
-            fs::DirBuilder::new().mode(mode).create(path)?;
-            fs::set_permissions(path, fs::Permissions::from_mode(mode))
+            let path = self.at(path)?;
+            fs::DirBuilder::new().mode(mode).create(&path)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode))
         };
         let step = || Step::CreateDir { path: path.into() };
         match self.step(step, create).named("create the directory", path) {
@@ -291,7 +321,7 @@ impl Disk {
     pub fn remove_dir(&self, path: &Path) -> Result<bool, DiskError> {
         let step = || Step::Unlink { path: path.into() };
         let result = self
-            .step(step, || fs::remove_dir(path))
+            .step(step, || fs::remove_dir(self.at(path)?))
             .named("remove the directory", path);
         Ok(if_exists(result)?.is_some())
     }
@@ -303,7 +333,7 @@ impl Disk {
             false => path,
         };
         let step = || Step::SyncDir { path: path.into() };
-        self.step(step, || fs::File::open(path)?.sync_all())
+        self.step(step, || fs::File::open(self.at(path)?)?.sync_all())
             .named("sync the directory", path)
     }
 
@@ -314,7 +344,8 @@ impl Disk {
 
     /// What the system knows of a file; `None` if there is none. Follows symbolic links.
     pub fn metadata(&self, path: &Path) -> Result<Option<Metadata>, DiskError> {
-        if_exists(fs::metadata(path).named("look at", path))
+        let look = || fs::metadata(self.at(path)?);
+        if_exists(look().named("look at", path))
     }
 
     /// The identity of the file that `path` names now; `None` if there is none.
@@ -325,7 +356,7 @@ impl Disk {
     /// The names in a directory, sorted, without `.` and `..`; `None` if there is no directory.
     pub fn read_dir(&self, path: &Path) -> Result<Option<Vec<OsString>>, DiskError> {
         let list = || {
-            fs::read_dir(path)?
+            fs::read_dir(self.at(path)?)?
                 .map(|entry| Ok(entry?.file_name()))
                 .collect::<io::Result<Vec<OsString>>>()
         };
@@ -338,7 +369,14 @@ impl Disk {
 
     /// A whole file; `None` if there is none. For small files only.
     pub fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
-        if_exists(fs::read(path).named("read", path))
+        let read = || {
+            let mut octets = Vec::new();
+            self.open(OpenOptions::new().read(true), path)?
+                .read_to_end(&mut octets)?;
+            Ok(octets)
+        };
+        let octets: io::Result<Vec<u8>> = read();
+        if_exists(octets.named("read", path))
     }
 
     /// Copies the content of a file to a new one, durably, in pieces of bounded size.

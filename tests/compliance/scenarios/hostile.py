@@ -1,6 +1,12 @@
 """Malformed and hostile commands: each gets a proper NO or BAD, the session stays in step, and
 works on. Where a limit forces a close, one line says so. The stock server dies of many of these,
 so they are put to ours only."""
+import contextlib
+import os
+import socket
+import subprocess
+import time
+
 from harness import Failed, scenario
 from mail import mail
 
@@ -156,6 +162,49 @@ def hostile_commands_compressed(s):
         session.create(s.box())
         put_all(s, session)
         sync_after(s, session, 2)
+
+
+@contextlib.contextmanager
+def server_with_tls(s):
+    """Another of our servers on the same store, which has a certificate; yields where it listens."""
+    replica = s.replica
+    certificate, key, config = (os.path.join(replica.dir, "hostile." + name) for name in ("crt", "key", "conf"))
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1", "-keyout", key,
+                    "-out", certificate], check=True, stderr=subprocess.DEVNULL)
+    os.chmod(key, 0o644)
+    with open(replica.dir + "/imapd.conf", encoding="utf-8") as file:
+        text = file.read()
+    with open(config, "w", encoding="utf-8") as file:
+        file.write(text + "tls_server_cert: %s\ntls_server_key: %s\n" % (certificate, key))
+    user = ["setpriv", "--reuid=cyrus", "--regid=mail", "--init-groups"] if os.geteuid() == 0 else []
+    port = replica.base + 6
+    server = subprocess.Popen([*user, replica.dir + "/lib/sync_server", "-C", config, "--listen", "127.0.0.1:%d" % port], cwd="/",
+                              stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", port), 5).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield "127.0.0.1:%d" % port
+    finally:
+        server.terminate()
+        s.require(server.wait() == 0, "the server with TLS ended with %d" % server.returncode)
+
+
+@scenario(live=False, only="ours")
+def hostile_commands_over_tls(s):
+    """The same over TLS, then over DEFLATE inside TLS."""
+    with server_with_tls(s) as endpoint:
+        for number, compressed in enumerate((False, True)):
+            with s.csync(endpoint, timeout=10, tls=True) as session:
+                if compressed:
+                    session.ok(session.compress())
+                else:
+                    session.create(s.box())
+                put_all(s, session)
+                sync_after(s, session, 2 + number)
 
 
 @scenario(live=False, only="ours")

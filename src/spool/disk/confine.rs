@@ -1,0 +1,217 @@
+//! Directories that nothing below them leads out of: no symbolic link, and no name.
+//!
+//! A path below one of them is not followed by the system from `/` on. Its directory is looked up
+//! from a handle of the confining directory, beneath which all must stay, and the last name is then
+//! taken in that directory and nowhere else.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::Mode;
+
+/// A path that names the same file however links change meanwhile.
+#[derive(Debug)]
+pub struct Confined {
+    path: PathBuf,
+    /// The directory; the path leads through it while it is open.
+    directory: Option<OwnedFd>,
+}
+
+impl AsRef<Path> for Confined {
+    fn as_ref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Confined {
+    /// Whether it is in a confining directory.
+    pub fn is_confined(&self) -> bool {
+        self.directory.is_some()
+    }
+}
+
+/// Confines `path` to the innermost of `roots` that it is below; elsewhere it stays as it is.
+///
+/// # Errors
+/// If it leads out of that directory, or the directory it is in does not exist.
+pub fn confine(roots: &[PathBuf], path: &Path) -> io::Result<Confined> {
+    let root = roots
+        .iter()
+        .filter(|root| path.starts_with(root) && path != root.as_path())
+        .max_by_key(|root| root.as_os_str().len());
+    let Some((root, below)) = root.and_then(|root| Some((root, path.strip_prefix(root).ok()?)))
+    else {
+        return Ok(Confined {
+            path: path.to_owned(),
+            directory: None,
+        });
+    };
+    let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+    let name = below
+        .file_name()
+        .filter(|_| below.components().all(is_plain));
+    let Some(name) = name else {
+        return Err(outside(root));
+    };
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let handle = open(root, flags, Mode::empty())?;
+    let directory = match below
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        None => handle,
+        Some(parent) => {
+            let how = OpenHow::new()
+                .flags(flags)
+                .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+            openat2(&handle, parent, how).map_err(|error| match error {
+                Errno::EXDEV => outside(root),
+                error => error.into(),
+            })?
+        }
+    };
+    Ok(Confined {
+        path: Path::new("/proc/self/fd")
+            .join(directory.as_raw_fd().to_string())
+            .join(name),
+        directory: Some(directory),
+    })
+}
+
+fn outside(root: &Path) -> io::Error {
+    let text = format!("it leads out of {}", root.display());
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
+
+/// What the system says of a symbolic link that is not to be followed, in words.
+pub fn not_a_link(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) if code == Errno::ELOOP as i32 => {
+            io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link")
+        }
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::time::Duration;
+
+    use super::super::{Disk, DiskError, FILE_MODE};
+    use super::*;
+
+    struct Scene {
+        directory: tempfile::TempDir,
+        disk: Disk,
+    }
+
+    impl Scene {
+        /// A store with a mailbox, and something outside.
+        fn new() -> Scene {
+            let directory = tempfile::tempdir().unwrap();
+            for name in ["store/user/anna", "store/user/bert", "outside"] {
+                std::fs::create_dir_all(directory.path().join(name)).unwrap();
+            }
+            std::fs::write(directory.path().join("outside/secret"), "secret").unwrap();
+            std::fs::write(directory.path().join("store/user/anna/1."), "mail").unwrap();
+            let disk = Disk::new(0o077, Duration::ZERO);
+            Scene {
+                disk: disk.confined_to(vec![directory.path().join("store")]),
+                directory,
+            }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.directory.path().join(name)
+        }
+    }
+
+    fn refusal<T>(result: Result<T, DiskError>) -> String {
+        match result {
+            Ok(_) => panic!("not refused"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn what_is_inside_is_reached() {
+        let scene = Scene::new();
+        let (disk, file) = (&scene.disk, scene.path("store/user/anna/1."));
+        assert_eq!(disk.read(&file).unwrap().unwrap(), b"mail");
+        let moved = scene.path("store/user/bert/2.");
+        disk.hard_link(&file, &moved).unwrap();
+        disk.rename(&moved, &scene.path("store/user/bert/3."))
+            .unwrap();
+        disk.create_dirs(&scene.path("store/new/a/b")).unwrap();
+        disk.open_or_create(&scene.path("store/new/c/d"), FILE_MODE)
+            .unwrap();
+        assert!(disk.unlink(&file).unwrap() && disk.metadata(&file).unwrap().is_none());
+        let names = disk.read_dir(&scene.path("store/user/bert")).unwrap();
+        assert_eq!(names.unwrap(), ["3."]);
+        // A link that stays inside leads where it says.
+        symlink("bert", scene.path("store/user/carl")).unwrap();
+        assert!(
+            disk.read(&scene.path("store/user/carl/3."))
+                .unwrap()
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn nodirectory_leads_outside() {
+        let scene = Scene::new();
+        let disk = &scene.disk;
+        symlink(scene.path("outside"), scene.path("store/user/eve")).unwrap();
+        symlink("../../outside", scene.path("store/user/mallory")).unwrap();
+        for user in ["eve", "mallory"] {
+            let path = scene.path(&format!("store/user/{user}/secret"));
+            let inside = scene.path("store/user/anna/1.");
+            let other = scene.path(&format!("store/user/{user}/new"));
+            for text in [
+                refusal(disk.open_read(&path)),
+                refusal(disk.open_write(&path)),
+                refusal(disk.read(&path)),
+                refusal(disk.create_new(&other, FILE_MODE)),
+                refusal(disk.open_or_create(&other, FILE_MODE)),
+                refusal(disk.unlink(&path)),
+                refusal(disk.rename(&inside, &other)),
+                refusal(disk.hard_link(&inside, &other)),
+                refusal(disk.create_dirs(&other)),
+                refusal(disk.replace(&path, FILE_MODE)),
+                refusal(disk.metadata(&path)),
+                refusal(disk.read_dir(&scene.path(&format!("store/user/{user}/x")))),
+            ] {
+                assert!(text.contains("it leads out of"), "{text}");
+            }
+        }
+        let text = refusal(disk.read(&scene.path("store/user/../../outside/secret")));
+        assert!(text.contains("it leads out of"), "{text}");
+        assert_eq!(
+            std::fs::read(scene.path("outside/secret")).unwrap(),
+            b"secret"
+        );
+        assert_eq!(std::fs::read_dir(scene.path("outside")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn no_file_is_a_link() {
+        let scene = Scene::new();
+        let link = scene.path("store/user/anna/2.");
+        symlink(scene.path("outside/secret"), &link).unwrap();
+        for text in [
+            refusal(scene.disk.open_read(&link)),
+            refusal(scene.disk.open_write(&link)),
+            refusal(scene.disk.read(&link)),
+            refusal(scene.disk.open_or_create(&link, FILE_MODE)),
+        ] {
+            assert!(text.contains("it is a symbolic link"), "{text}");
+        }
+        // Removing one removes the link.
+        assert!(scene.disk.unlink(&link).unwrap());
+        assert!(scene.path("outside/secret").exists());
+    }
+}
