@@ -88,8 +88,13 @@ class Pair:
         self.master.create(*OPTIONS)
         # -U 1: each connection a new process, as FORCE otherwise outlives its connection
         server = ["--sync-server", "ours"] if self.ours else ["--sync-args", "-U 1"]
-        replica.create(*server, *OPTIONS, "--service", 'peek cmd="sync_server -C %s/imapd.conf -U 1" listen="127.0.0.1:%d" prefork=0'
-                       % (replica.dir, replica.base + 5))
+        services = [("peek", "sync_server", replica.base + 5)]
+        if self.transport == "imap":
+            services.append(("imapsync", "imapd", replica.base + 7))
+        for name, program, port in services:
+            server += ["--service", '%s cmd="%s -C %s/imapd.conf -U 1" listen="127.0.0.1:%d" prefork=0'
+                       % (name, program, replica.dir, port)]
+        replica.create(*server, *OPTIONS)
         config = self.master.dir + "/run/sync.conf"
         with open(self.master.dir + "/imapd.conf", encoding="utf-8") as file:
             lines = file.read()
@@ -104,7 +109,7 @@ class Pair:
     def port(self):
         """The port that the client is told."""
         if self.transport == "imap":
-            return self.replica.imap
+            return self.replica.base + 7
         if self.transport == "plain":
             self.relay = plain.Relay(self.replica.base + 6, self.replica.base + 1)
             return self.replica.base + 6

@@ -1,12 +1,12 @@
-"""A relay that hides a server's offer of compression, so that its clients replicate without."""
+"""A relay that hides a server's offers of compression, so that its clients replicate without."""
 import socket
 import threading
 
-OFFER = b"* COMPRESS DEFLATE\r\n"
+OFFERS = (b"* COMPRESS DEFLATE\r\n", b"* X-ZSTD\r\n")
 
 
 class Relay:
-    """Listens on a port of 127.0.0.1 and passes everything on to another, but for the offer."""
+    """Listens on a port of 127.0.0.1 and passes everything on to another, but for the offers."""
 
     def __init__(self, port, target):
         self.target = target
@@ -41,8 +41,10 @@ class Relay:
                     if not octets:
                         break
                     banner += octets
-                self.hidden += banner.count(OFFER)
-                client.sendall(banner.replace(OFFER, b""))
+                for offer in OFFERS:
+                    self.hidden += banner.count(offer)
+                    banner = banner.replace(offer, b"")
+                client.sendall(banner)
                 copy(server, client)
 
 
