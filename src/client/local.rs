@@ -295,6 +295,7 @@ impl Local {
                 Ok(())
             })?;
             entry.uid_validity = uid_validity;
+            self.store.tell_readers(&entry.name)?;
         }
         if let Some(folder_modseq) = ahead.folder_modseq {
             entry.folder_modseq = folder_modseq;

@@ -463,7 +463,8 @@ fn merge_records(
         replace_annotations(local, entry, item, &mut changes)?;
     }
     let prepared = changes.finish()?;
-    store.commit(mailbox, prepared, Some(staging))?;
+    drop(store.commit(mailbox, prepared, Some(staging))?);
+    store.tell_readers(&entry.name)?;
     Ok(Some(Merged {
         base: merged.base,
         expunged,

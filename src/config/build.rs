@@ -58,6 +58,7 @@ pub(super) fn places(values: &Values) -> Result<Places, ConfigError> {
         mailboxes_db: or(Key::MboxlistDbPath, defaults.mailboxes_db),
         annotations_db: or(Key::AnnotationDbPath, defaults.annotations_db),
         status_cache_db: or(Key::StatuscacheDbPath, defaults.status_cache_db),
+        idle_socket: or(Key::IdleSocket, defaults.idle_socket),
         denied_users_db: or(Key::UserdenyDbPath, defaults.denied_users_db),
         quotas_db,
         config_directory: defaults.config_directory,

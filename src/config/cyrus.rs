@@ -43,7 +43,7 @@ static OTHER_OPTIONS: &str = "\
     flushseenstate foolstupidclients generate_compiled_sieve_script http_h2_altsvc \
     http_jwt_key_dir http_jwt_max_age httpallowcompress httpallowcors httpallowedurls \
     httpallowtrace httpcontentmd5 httpdocroot httpkeepalive httplogheaders httpmodules \
-    httpprettytelemetry httptimeout icalendar_max_size idlesocket ignorereference imapidlepoll \
+    httpprettytelemetry httptimeout icalendar_max_size ignorereference imapidlepoll \
     imapidletimeout imapidresponse imapmagicplus imipnotifier implicit_owner_rights \
     improved_mboxlist_sort iolog ischedule_dkim_domain ischedule_dkim_key_file \
     ischedule_dkim_required ischedule_dkim_selector jmap_emailsearch_db_path \

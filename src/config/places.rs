@@ -70,6 +70,8 @@ pub struct Places {
     pub annotations_db: PathBuf,
     /// The status cache (`statuscache_db_path`).
     pub status_cache_db: PathBuf,
+    /// idled's socket (`idlesocket`).
+    pub idle_socket: PathBuf,
     /// Users who may not log in (`userdeny_db_path`).
     pub denied_users_db: PathBuf,
     /// The quota roots (`quota_db_path`). With `quotalegacy` no such file exists: the directories
@@ -118,6 +120,7 @@ impl Places {
             mailboxes_db: config_directory.join("mailboxes.db"),
             annotations_db: config_directory.join("annotations.db"),
             status_cache_db: config_directory.join("statuscache.db"),
+            idle_socket: config_directory.join("socket/idle"),
             denied_users_db: config_directory.join("user_deny.db"),
             quotas_db: config_directory.join("quotas.db"),
             config_directory,

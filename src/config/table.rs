@@ -108,6 +108,9 @@ settings! {
     Conversations: "conversations", "mailboxes.conversations", Kind::Switch, Some("no");
     /// Keys in the mailbox list by which mailboxes are found by ACL identifier.
     ReverseAcls: "reverseacls", "mailboxes.reverse_acls", Kind::Switch, Some("no");
+    /// Socket of idled, which is told of every change. Its default is socket/idle in the
+    /// configuration directory.
+    IdleSocket: "idlesocket", "server.idle_socket", Kind::Path, None;
     /// A cache of mailbox counts that must follow every change.
     StatusCache: "statuscache", "mailboxes.status_cache", Kind::Switch, Some("no");
     /// Identical messages on a partition share a file.

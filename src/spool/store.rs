@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
+use tracing::{debug, warn};
 
 use super::annotations::{AnnotationDb, Scope};
 use super::cyrusdb::{Backend, Create, skiplist_stamp};
 use super::disk::{Disk, LockKind};
+use super::idle::IdleNotifier;
 use super::layout::{Layout, UserFile, UserHome};
 use super::lock::{Locks, UserLock};
 use super::mailbox::{
@@ -23,7 +25,7 @@ use super::staging::{self, Staging, StagingSettings};
 use super::subscriptions::Subscriptions;
 use super::synclog::{self, LogItem, Origin};
 use super::{SpoolError, statuscache};
-use crate::config::{self, Config};
+use crate::config::{self, Config, LockNaming};
 use crate::mail::{Annotation, MailboxName, Namespace, UnixTime, UserId};
 
 /// What every part of the store is reached through.
@@ -42,6 +44,8 @@ pub struct Store {
     time_zone: TimeZone,
     formats: Formats,
     origin: Origin,
+    /// The way to idled; `None` with daemons that want to be told otherwise.
+    idle: Option<IdleNotifier>,
 }
 
 /// What is to be known of the server to use the formats of databases.
@@ -87,6 +91,16 @@ pub enum StoreError {
     Spool(#[from] SpoolError),
 }
 
+/// The way to the idled of Cyrus 3.4 to 3.10; later ones are told in another form.
+fn idle_notifier(config: &Config) -> Option<IdleNotifier> {
+    if config.locks.naming != LockNaming::UserId {
+        return None;
+    }
+    IdleNotifier::new(&config.places.idle_socket)
+        .inspect_err(|error| warn!("idled cannot be told of changes: {error}"))
+        .ok()
+}
+
 /// Where a user's files are, given the mailbox that [`Store::home_mailbox`] found.
 pub fn home_of<'a>(user: &'a UserId, inbox: Option<&'a MailboxEntry>) -> UserHome<'a> {
     UserHome::of(
@@ -127,6 +141,7 @@ impl Store {
             expunge_mode: config.mailboxes.expunge_mode,
             time_zone: time_zone.clone(),
         };
+        let idle = idle_notifier(&config);
         let store = Store {
             locks: Locks::new(disk.clone(), layout.clone(), config.locks),
             mailboxes: Mailboxes::new(disk.clone(), settings),
@@ -138,6 +153,7 @@ impl Store {
             layout,
             time_zone,
             formats,
+            idle,
         };
         store.check_directories()?;
         store.mailbox_list()?;
@@ -548,18 +564,34 @@ impl Store {
         Ok(())
     }
 
-    /// What is to be done after a mailbox was changed: the cached status is forgotten, and the
-    /// sync log gets `items`.
+    /// What is to be done after a mailbox was changed: its readers are told, and the sync log gets
+    /// `items`.
     ///
     /// # Errors
     /// If either cannot be written.
     pub fn mailbox_changed(&self, name: &MailboxName, items: &[LogItem]) -> Result<(), SpoolError> {
+        self.tell_readers(name)?;
+        self.log(items)
+    }
+
+    /// Tells those who look at a mailbox that it changed: its cached status is forgotten, and
+    /// IDLE-ing clients are woken.
+    ///
+    /// # Errors
+    /// If the status cache cannot be written.
+    pub fn tell_readers(&self, name: &MailboxName) -> Result<(), SpoolError> {
         if self.config.mailboxes.status_cache {
             let path = &self.layout.places().status_cache_db;
             let backend = self.backend(self.config.databases.status_cache);
             statuscache::forget(&self.disk, path, backend, name)?;
         }
-        self.log(items)
+        if let Some(idle) = &self.idle
+            && let Err(error) = idle.mailbox_changed(name)
+        {
+            // Its clients then see the change at their next command.
+            debug!(sync_mailbox = %name, "idled cannot be told of {name}: {error}");
+        }
+        Ok(())
     }
 
     /// The format of a database, with what is to be known of this server to use it.

@@ -1,11 +1,14 @@
 """Several sessions, and other programs at work on the same store."""
+import contextlib
 import fcntl
 import os
+import socket
+import subprocess
 import threading
 import time
 
 from csync import File
-from harness import Failed, scenario
+from harness import CYRUS, ROOT, Failed, scenario
 from mail import mail
 
 
@@ -212,3 +215,115 @@ def same_session_across_a_repack(s):
         box.touch(records[2], ["\\Seen"])
         session.ok(session.update(box, [records[2]], since))
         session.ok(session.get("FULLMAILBOX", box.name))
+
+
+@scenario(live=False, only="ours", state=False)
+def idled_is_told_of_every_change(s):
+    """idled is told of every kind of change: new, flag, expunge, annotation, rename, move, delete."""
+    box = s.box()
+    record = box.append(mail(1))
+    path = s.replica.dir + "/conf/socket/idle"
+    idled = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    idled.bind(path)
+    os.chmod(path, 0o777)
+    idled.setblocking(False)
+    told = []
+
+    def names():
+        found = set()
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                found.add(idled.recv(2000)[8:].rstrip(b"\0").decode())
+        return found
+    try:
+        with s.csync() as session:
+            def step(label, answer, *expected):
+                session.ok(answer)
+                heard = names()
+                told.append("%s: %s" % (label, sorted(heard)))
+                s.require(set(expected) <= heard, "%s: idled was told of %s" % (label, sorted(heard)))
+            session.upload(box)
+            step("new mailbox", session.update(box), box.name)
+            since = box.state()
+            box.touch(record, ["\\Seen"])
+            step("flag", session.update(box, [record], since), box.name)
+            step("expunge", session.apply("EXPUNGE", {"MBOXNAME": box.name, "UNIQUEID": box.uniqueid, "UID": [1]}), box.name)
+            step("annotation", session.apply("ANNOTATION", {"MBOXNAME": box.name, "ENTRY": "/comment", "USERID": "", "VALUE": "x"}), box.name)
+            work = s.box("Work", 2)
+            step("second mailbox", session.update(work), work.name)
+            new = work.name + "2"
+            step("rename", session.apply("RENAME", {"OLDMBOXNAME": work.name, "NEWMBOXNAME": new, "PARTITION": "default"}), work.name, new)
+            step("partition", session.apply("RENAME", {"OLDMBOXNAME": new, "NEWMBOXNAME": new, "PARTITION": "second"}), new)
+            step("delete", session.apply("UNMAILBOX", new), new)
+            step("user", session.apply("UNUSER", s.user), box.name)
+    finally:
+        idled.close()
+        os.unlink(path)
+
+
+@scenario(live=False, only="ours", state=False)
+def idling_imapd_and_idled(s):
+    """Beside a real idled, an IDLE-ing client on the replica is told of a message within a second."""
+    box = s.box()
+    with s.csync() as session:
+        session.create(box)
+        prefix = ["setpriv", "--reuid=cyrus", "--regid=mail", "--init-groups"] if ROOT else []
+        idled = subprocess.Popen([*prefix, CYRUS + "/idled", "-C", s.replica.dir + "/imapd.conf", "-d"],
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            for _ in range(50):
+                if os.path.exists(s.replica.dir + "/conf/socket/idle"):
+                    break
+                time.sleep(0.1)
+            with s.imap(where=s.replica) as imap:
+                imap.command("SELECT INBOX")
+                imap.sock.sendall(b"idle1 IDLE\r\n")
+                imap.sock.settimeout(5)
+                heard = imap.sock.recv(4000)
+                s.require(heard.startswith(b"+"), repr(heard))
+                time.sleep(0.3)
+                box.append(mail(1))
+                session.ok(session.upload(box))
+                session.ok(session.update(box))
+                applied = time.monotonic()
+                heard = b""
+                while b"1 EXISTS" not in heard:
+                    heard += imap.sock.recv(4000)
+                s.require(time.monotonic() - applied < 1, "told only after %.1f s" % (time.monotonic() - applied))
+                imap.sock.sendall(b"DONE\r\n")
+                while b"idle1 OK" not in heard:
+                    heard += imap.sock.recv(4000)
+        finally:
+            idled.terminate()
+            idled.wait(10)
+
+
+@scenario(live=False, state=False, options=["statuscache: yes"])
+def status_cache_is_forgotten(s):
+    """With statuscache no kind of change leaves an old answer to STATUS."""
+    box, work = s.box(), s.box("Work", 2)
+    record = box.append(mail(1))
+    database = s.replica.dir + "/conf/statuscache.db"
+    new = work.name + "2"
+
+    def cached(name):
+        return s.replica.tool("cyr_dbtool", database, "twoskip", "get", name + "%").stdout.strip()
+    with s.csync() as session:
+        def step(label, name, change):
+            s.replica.tool("cyr_dbtool", database, "twoskip", "set", name + "%", "I 8 (9 9 9 9 9 9 9)")
+            s.require(cached(name), "%s: cannot put an entry" % label)
+            session.ok(change())
+            s.require("(9 9 9" not in cached(name), "%s: STATUS of %s is stale" % (label, name))
+        session.upload(box)
+        step("new mailbox", box.name, lambda: session.update(box))
+        step("second mailbox", work.name, lambda: session.update(work))
+        since = box.state()
+        box.touch(record, ["\\Seen"])
+        step("flag", box.name, lambda: session.update(box, [record], since))
+        step("expunge", box.name, lambda: session.apply("EXPUNGE", {"MBOXNAME": box.name, "UNIQUEID": box.uniqueid, "UID": [1]}))
+        step("rename", work.name, lambda: session.apply("RENAME", {"OLDMBOXNAME": work.name, "NEWMBOXNAME": new, "PARTITION": "default"}))
+        step("delete", new, lambda: session.apply("UNMAILBOX", new))
+        step("user", box.name, lambda: session.apply("UNUSER", s.user))
+    s.lines = ["passed"]
