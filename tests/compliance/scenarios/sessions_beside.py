@@ -312,7 +312,7 @@ def status_cache_is_forgotten(s):
         return s.replica.tool("cyr_dbtool", database, "twoskip", "get", name + "%").stdout.strip()
     with s.csync() as session:
         def step(label, name, change):
-            s.replica.tool("cyr_dbtool", database, "twoskip", "set", name + "%", "I 8 (9 9 9 9 9 9 9)")
+            s.replica.tool("cyr_dbtool", "-n", database, "twoskip", "set", name + "%", "I 8 (9 9 9 9 9 9 9)")
             s.require(cached(name), "%s: cannot put an entry" % label)
             session.ok(change())
             s.require("(9 9 9" not in cached(name), "%s: STATUS of %s is stale" % (label, name))
