@@ -4,6 +4,9 @@
 //! `cyrus.header` is the exception: Cyrus itself goes on when its checksum in the index is another
 //! (a crash can leave that), so there a warning in the log is enough.
 //!
+//! An empty file is no damaged database but one that nobody has written to yet (databases §2.5), so
+//! those of which a store may do without are cut to one octet at least.
+//!
 //! The store is `fuzz/store`, made by stock Cyrus. By default some hundred mutations are tried,
 //! spread over all files; `CORRUPTION_SWEEP=20000` tries so many, and more than there are single
 //! octets every octet with several bits.
@@ -28,6 +31,13 @@ use cyrus_sync::spool::store::Store;
 fn has_no_checksum(path: &Path) -> bool {
     let path = path.to_string_lossy();
     path.contains("/quota/") || path.ends_with(".sub") || path.ends_with("sub.db")
+}
+
+/// Databases that need not exist.
+fn may_be_empty(path: &Path) -> bool {
+    ["annotations.db", "cyrus.annotations", "seen.db"]
+        .iter()
+        .any(|name| path.ends_with(name))
 }
 
 /// What was read, by what it is about; an error is its text.
@@ -230,8 +240,11 @@ fn mutations(files: &[(PathBuf, Vec<u8>)], count: usize) -> Vec<(usize, Mutation
         let bit = ((offset as u64 + pass * 3) % 8) as u8;
         for (file, (_, octets)) in files.iter().enumerate() {
             if offset < octets.len() {
+                let shortest = usize::from(may_be_empty(&files[file].0));
                 let mutation = match number % 4 {
-                    3 => Mutation::Cut { length: offset },
+                    3 => Mutation::Cut {
+                        length: offset.max(shortest),
+                    },
                     _ => Mutation::Flip { offset, bit },
                 };
                 chosen.push((file, mutation));

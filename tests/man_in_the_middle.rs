@@ -143,6 +143,13 @@ fn read_line(stream: &mut impl Read, heard: &mut Vec<u8>) -> io::Result<Vec<u8>>
     Ok(line)
 }
 
+/// As whom the client runs if the test is run by root.
+fn nobody() -> Option<nix::unistd::User> {
+    let is_root = nix::unistd::geteuid().is_root();
+    let nobody = nix::unistd::User::from_name("nobody").ok().flatten();
+    nobody.filter(|_| is_root)
+}
+
 /// A client with its store, and certificates for everybody.
 struct Scene {
     directory: tempfile::TempDir,
@@ -154,8 +161,14 @@ struct Scene {
 impl Scene {
     fn new() -> Scene {
         let directory = tempfile::tempdir().unwrap();
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(directory.path(), open).unwrap();
         for name in ["conf", "spool"] {
-            std::fs::create_dir(directory.path().join(name)).unwrap();
+            let path = directory.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            if let Some(nobody) = nobody() {
+                std::os::unix::fs::chown(&path, Some(nobody.uid.as_raw()), None).unwrap();
+            }
         }
         let certificates = Certificates::in_directory(directory.path());
         let authority = certificates.authority("ca");
@@ -187,6 +200,10 @@ impl Scene {
              servername: here.test\nsync_authname: {USER}\nsync_password: {PASSWORD}\n\
              client_timeout: 5\n{options}"
         );
+        let text = match nobody() {
+            Some(_) => format!("{text}\ncyrus_user: nobody\ncyrus_group: nogroup\n"),
+            None => text,
+        };
         let config = self.directory.path().join("imapd.conf");
         std::fs::write(&config, text).unwrap();
         let printed = run_client(&config, &format!("localhost:{}{flags}", middle.port));

@@ -521,7 +521,8 @@ struct ImapAnswer {
 }
 
 async fn exchange(stream: &mut Stream, line: &str, tag: &str) -> Result<ImapAnswer, StreamError> {
-    stream.queue().extend_from_slice(line.as_bytes());
+    // One of the lines has the password.
+    stream.queue_secret().extend_from_slice(line.as_bytes());
     stream.flush().await?;
     let mut untagged = String::new();
     loop {

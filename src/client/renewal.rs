@@ -17,7 +17,7 @@ use crate::client::stop::Stop;
 use crate::client::worker::Target;
 use crate::config::{ChannelSettings, Config, Environment};
 use crate::protocol::command::Scope;
-use crate::service::credentials;
+use crate::service::{credentials, process};
 use crate::spool::store::Store;
 
 /// All that follows from the command line and the configuration.
@@ -50,6 +50,7 @@ pub fn configuration(options: &Options) -> Result<(Config, ChannelSettings), Run
     let config = Config::load(&options.config, &Environment::of_process("sync_client"))?;
     let mut channel = config.channel(&options.channel)?;
     credentials::password(&mut channel)?;
+    process::become_user(&config.process)?;
     if options.shutdown_file.is_some() {
         channel.shutdown_file.clone_from(&options.shutdown_file);
     }

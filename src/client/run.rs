@@ -21,6 +21,7 @@ use crate::client::worker::{Dialer, Item, Queue, WorkerError, work};
 use crate::config::ConfigError;
 use crate::mail::{MailboxName, NameError, UserId};
 use crate::service::credentials::CredentialError;
+use crate::service::process::ProcessError;
 use crate::service::signals::reloads;
 use crate::service::watchdog::Watchdog;
 use crate::service::{event, notify};
@@ -38,6 +39,9 @@ pub enum RunError {
     /// A configuration file.
     #[error("Fatal error: {0}")]
     Config(#[from] ConfigError),
+    /// The process cannot run as the Cyrus user.
+    #[error("Fatal error: {0}")]
+    Process(#[from] ProcessError),
     /// A credential of the unit.
     #[error("Fatal error: {0}")]
     Credential(#[from] CredentialError),
@@ -72,7 +76,8 @@ impl RunError {
     pub fn status(&self) -> u8 {
         match self {
             RunError::Mode(_) | RunError::Name(_) => 64,
-            RunError::Config(_)
+            RunError::Process(_)
+            | RunError::Config(_)
             | RunError::Credential(_)
             | RunError::NoHost
             | RunError::Store(_) => 70,

@@ -105,6 +105,8 @@ pub struct Stream {
     end: usize,
     /// Octets to be sent.
     output: Vec<u8>,
+    /// Some of them are secret, and are wiped once they are sent.
+    output_is_secret: bool,
     timeout: Duration,
     /// Octets that the peer may still send, decompressed, if that is limited.
     allowance: Option<usize>,
@@ -162,6 +164,7 @@ impl Stream {
             start: 0,
             end: 0,
             output: Vec::new(),
+            output_is_secret: false,
             timeout,
             allowance: None,
             unfinished: false,
@@ -303,6 +306,12 @@ impl Stream {
         &mut self.output
     }
 
+    /// Like [`Stream::queue`], for what is to be wiped from memory once it is sent.
+    pub fn queue_secret(&mut self) -> &mut Vec<u8> {
+        self.output_is_secret = true;
+        &mut self.output
+    }
+
     /// Sends what is queued if it is much, without flushing.
     ///
     /// # Errors
@@ -348,6 +357,9 @@ impl Stream {
                 return Err(StreamError::Closed);
             }
             sent += count;
+        }
+        if std::mem::take(&mut self.output_is_secret) {
+            self.output.zeroize();
         }
         self.output.clear();
         self.output.shrink_to(2 * BUFFER);

@@ -145,7 +145,9 @@ impl ClientConnection {
         let initial = initial.as_ref().map(|message| message.as_slice());
         let mut line = wire::authenticate_line(mechanism.name(), initial);
         loop {
-            self.send(line.as_bytes()).await?;
+            let queue = self.stream.queue_secret();
+            queue.extend_from_slice(line.as_bytes());
+            self.stream.flush().await?;
             let answer = self.stream.read_line(MAX_LINE).await?;
             if answer.starts_with(b"+") {
                 let response = wire::read_challenge(&answer)

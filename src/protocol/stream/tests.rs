@@ -225,3 +225,36 @@ fn an_unfinished_value_is_never_completed() {
         assert!(octets.is_empty());
     });
 }
+
+#[tokio::test]
+async fn what_is_secret_is_wiped_once_it_is_sent() {
+    let (near, mut far) = tokio::io::duplex(1000);
+    let mut stream = Stream::new(Box::new(near), Duration::from_secs(5));
+    stream.queue_secret().extend_from_slice(b"password");
+    stream.flush().await.unwrap();
+    let mut received = [0; 8];
+    far.read_exact(&mut received).await.unwrap();
+    assert_eq!(&received, b"password");
+    assert!(stream.output.is_empty());
+    stream.queue().resize(8, 1);
+    stream.flush().await.unwrap();
+    assert!(!stream.output_is_secret);
+}
+
+#[tokio::test]
+async fn an_allowance_is_counted_as_it_is_read() {
+    let (near, mut far) = tokio::io::duplex(1000);
+    let mut stream = Stream::new(Box::new(near), Duration::from_secs(5));
+    stream.set_allowance(Some(10));
+    far.write_all(b"12345678\n").await.unwrap();
+    assert_eq!(stream.read_line(100).await.unwrap(), b"12345678");
+    assert_eq!(stream.allowance(), Some(1));
+    far.write_all(b"12").await.unwrap();
+    assert!(matches!(
+        stream.wait_for_input().await,
+        Err(StreamError::TooMuch)
+    ));
+    stream.set_allowance(None);
+    far.write_all(b"34").await.unwrap();
+    stream.wait_for_input().await.unwrap();
+}
