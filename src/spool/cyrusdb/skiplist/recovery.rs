@@ -52,6 +52,10 @@ impl Skiplist {
         self.file.sync_data()?;
         self.committed = self.end;
         self.spilled = false;
+        // Else every reader would do it again.
+        if !self.is_clean()? {
+            return Err(self.corrupt(self.end, "the file is not sound even when recovered"));
+        }
         tracing::info!(file = %self.file.path().display(), records = live.len(),
             cut = length - self.end, "recovered a database");
         Ok(())

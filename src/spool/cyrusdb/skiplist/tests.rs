@@ -143,3 +143,16 @@ fn uncommitted_records_are_cut_off_by_whoever_comes() {
     assert_eq!(keys(&mut other), [b"a"]);
     assert_eq!(std::fs::metadata(&path).unwrap().len(), length);
 }
+
+/// Found by fuzzing: such a file was recovered again and again.
+#[test]
+fn a_file_that_recovery_does_not_mend_is_an_error() {
+    let octets = include_bytes!("../../../../fuzz/corpus/skiplist/recovery-without-end");
+    let (_dir, path, disk) = scratch();
+    for since in [0, u32::MAX] {
+        std::fs::write(&path, octets).unwrap();
+        let opened = Skiplist::open(&disk, &path, UnixTime(since), Create::No);
+        let error = opened.unwrap_err().to_string();
+        assert!(error.contains("is damaged at offset"), "{error}");
+    }
+}
