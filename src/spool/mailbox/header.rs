@@ -6,7 +6,7 @@ use crate::dlist::{Fields, LiteralStyle, Value, parse_value};
 use crate::mail::{Acl, AclEntry, FlagName, MailboxName, MailboxType, UniqueId, flag_crc};
 use crate::spool::quota::QuotaRoot;
 
-const MAGIC: &[u8] = b"\xA1\x02\x8B\x0DCyrus mailbox header\n\
+pub(super) const MAGIC: &[u8] = b"\xA1\x02\x8B\x0DCyrus mailbox header\n\
     \"The best thing about this system was that it had lots of goals.\"\n\
     \t--Jim Morris on Andrew\n";
 

@@ -22,6 +22,7 @@ mod cleanup;
 mod commit;
 mod header;
 mod index_header;
+mod integrity;
 mod lifecycle;
 mod message_annotations;
 mod open;

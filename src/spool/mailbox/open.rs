@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use super::header::MailboxHeader;
+use super::integrity;
 use super::message_annotations::MessageAnnotations;
 use super::place::MailboxPlace;
 use super::record::{IndexRecord, uid_of};
@@ -115,8 +116,8 @@ impl Mailboxes {
     /// must be locked exclusively.
     ///
     /// # Errors
-    /// As [`Mailboxes::read`]; also if the index is of a version that is only read here, or the
-    /// owner is locked shared only.
+    /// As [`Mailboxes::read`]; also if the index is of a version that is only read here, cache or
+    /// annotations are damaged or lost, or the owner is locked shared only.
     pub fn write<'user>(
         &self,
         place: MailboxPlace,
@@ -136,7 +137,13 @@ impl Mailboxes {
                 };
                 Err(error.in_mailbox(&name))
             }
-            opened => Ok(opened.map(WritableMailbox)),
+            Some(mailbox) => {
+                mailbox
+                    .check_integrity()
+                    .map_err(|error| error.in_mailbox(&name))?;
+                Ok(Some(WritableMailbox(mailbox)))
+            }
+            None => Ok(None),
         }
     }
 
@@ -204,6 +211,7 @@ impl Mailboxes {
                 place.name,
                 index_header.header_file_crc
             );
+            integrity::check_owner(&header, &place, &header_path)?;
         }
         Ok(Mailbox {
             mailboxes: self.clone(),
@@ -396,7 +404,7 @@ pub struct Records<'mailbox> {
 }
 
 impl<'mailbox> Records<'mailbox> {
-    fn new(mailbox: &'mailbox Mailbox<'_>, first: u32) -> Records<'mailbox> {
+    pub(super) fn new(mailbox: &'mailbox Mailbox<'_>, first: u32) -> Records<'mailbox> {
         Records {
             index: &mailbox.index,
             header: &mailbox.index_header,
