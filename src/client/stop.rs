@@ -10,7 +10,7 @@ use crate::service::shutdown::Shutdown;
 pub struct Stop(Shutdown);
 
 /// How long the transactions under way may take after the wish to end.
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(2);
 
 impl Stop {
     /// Asks for the end: the work ceases at the next boundary between two transactions.
