@@ -222,11 +222,10 @@ fn certificates_on_both_sides_and_no_password() {
     master.instance("user", &["bert"]);
     replicate(&master, "localhost:26159/tls");
     let served = log(&replica, "sync_server.log");
-    assert_eq!(
-        served.matches(" repl EXTERNAL User logged in").count(),
-        2,
-        "{served}"
-    );
+    // The client may use several connections.
+    let logins = served.matches("User logged in").count();
+    let external = served.matches(" repl EXTERNAL User logged in").count();
+    assert!(external >= 2 && external == logins, "{served}");
 
     // A certificate that is as good, but stands for nobody here; and none at all.
     set(&master, &with(&other, &other_key));
@@ -243,7 +242,7 @@ fn certificates_on_both_sides_and_no_password() {
     let refused = our_client(&master, &["-o", "-A", "-S", "localhost:26151"]);
     assert!(!refused.status.success());
     let served = log(&replica, "sync_server.log");
-    assert_eq!(served.matches("User logged in").count(), 2, "{served}");
+    assert_eq!(served.matches("User logged in").count(), logins, "{served}");
 
     std::fs::rename(&aside, &passwords).unwrap();
     same_mail(&master, &replica);
