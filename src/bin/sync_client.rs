@@ -2,25 +2,17 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use cyrus_sync::client::options::Options;
 use cyrus_sync::client::{RunError, Stop, run};
-use cyrus_sync::service::exit::USAGE;
-use cyrus_sync::service::journal;
 use cyrus_sync::service::signals::Signals;
+use cyrus_sync::service::{exit, journal};
 use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
-    let options = match Options::try_parse() {
+    let options: Options = match exit::command_line() {
         Ok(options) => options,
-        Err(answer) => {
-            // Nobody is left to tell if that fails.
-            let _ = answer.print();
-            return match answer.use_stderr() {
-                true => ExitCode::from(USAGE),
-                false => ExitCode::SUCCESS,
-            };
-        }
+        Err(status) => return status,
     };
     let is_rolling = options.rolling || options.foreground_rolling;
     let level = match is_rolling || options.verbose_logging {

@@ -2,24 +2,15 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use cyrus_sync::operator::options::Options;
 use cyrus_sync::operator::{Verdict, run};
-use cyrus_sync::service::exit::USAGE;
-use cyrus_sync::service::journal;
+use cyrus_sync::service::{exit, journal};
 use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
-    let options = match Options::try_parse() {
+    let options: Options = match exit::command_line() {
         Ok(options) => options,
-        Err(answer) => {
-            // Nobody is left to tell if that fails.
-            let _ = answer.print();
-            return match answer.use_stderr() {
-                true => ExitCode::from(USAGE),
-                false => ExitCode::SUCCESS,
-            };
-        }
+        Err(status) => return status,
     };
     journal::start("syncctl", LevelFilter::WARN);
     match run(&options) {

@@ -9,6 +9,7 @@ class Job:
     rtt = 0                     # milliseconds
     plain = False               # hide that the server can compress
     synced_before = False       # the replica is up to date before the change
+    spoils_store = False        # the master must be filled anew for each run
     ours = []                   # arguments that only our client knows
     arguments = ["-o", "-A"]
 
@@ -25,9 +26,6 @@ class Job:
 
     def change(self, master):
         """Changes the master after the first synchronisation (`synced_before`)."""
-
-    def undo(self, master):
-        """Makes the master what it was, as far as the next run needs it."""
 
 
 class First(Job):

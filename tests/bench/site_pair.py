@@ -19,9 +19,9 @@ class Instance:
         self.imap, self.csync = "127.0.0.1:%d" % base, "127.0.0.1:%d" % (base + 1)
         self.call("create", "--port-base", str(base), *options)
 
-    def call(self, verb, *arguments, **environment):
+    def call(self, verb, *arguments):
         done = subprocess.run([TOOL, verb, self.path, *arguments], stdin=subprocess.DEVNULL, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=dict(os.environ, **environment))
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode:
             sys.exit("bench: cyrus-instance %s %s: %s" % (verb, self.path, done.stdout[-2000:]))
 
@@ -40,7 +40,7 @@ class Site:
         os.environ["CYRUS_SYNC_BIN"] = server
         os.makedirs(path, exist_ok=True)
         os.chmod(path, 0o755)
-        self.store, self.kept = None, None
+        self.store = None
         self.master = Instance(os.path.join(path, "m"), base, "--option", "cyrus_sync_client_plaintext: yes")
         self.replicas = {
             "stock": Instance(os.path.join(path, "stock"), base + 10),
@@ -61,8 +61,7 @@ class Site:
         users, mailboxes, each = job.store()
         self.lab("corpus.py", "deliver", "--imap", self.master.imap, "--users", str(users),
                  "--mailboxes", str(mailboxes), "--messages", str(each))
-        self.store = None if getattr(job, "spoils_store", False) else job.store()
-        self.job_of_store = job
+        self.store = job.store()
 
     def octets(self):
         total = 0
@@ -73,20 +72,18 @@ class Site:
     def run(self, job, client, server):
         """One measured run, and the comparison after it."""
         replica = self.replicas[server]
-        if getattr(job, "spoils_store", False) and getattr(job, "used", False):
+        self.master_for(job)
+        if job.spoils_store:
             self.store = None
-            self.master_for(job)
-        job.used = True
-        if not job.synced_before or self.kept != (server, job):
-            replica.empty()
-            replica.call("purge")
+        replica.empty()
+        replica.call("purge")
+        os.environ.pop("CYRUS_SYNC_CLIENT_BIN", None)
+        if client == "ours":
+            os.environ["CYRUS_SYNC_CLIENT_BIN"] = self.client
         if job.synced_before:
             # by the client that is measured, so that it finds its own cache
-            self.sync(client, replica.csync, job.arguments)
+            self.master.call("sync", "--to", replica.csync, *job.arguments)
             job.change(self.master)
-        environment = {"CYRUS_SYNC_CLIENT_BIN": self.client} if client == "ours" else {}
-        os.environ.pop("CYRUS_SYNC_CLIENT_BIN", None)
-        os.environ.update(environment)
         to, proxy = replica.csync, ""
         if job.rtt or job.plain:
             to = "127.0.0.1:%d" % (self.base + 30)
@@ -96,17 +93,12 @@ class Site:
             before=None, settle=0, after=0.0, verbose=False, proxy=proxy, rtt=job.rtt, no_compress=job.plain,
             slow_start=False, server="sync_server -C %s/imapd.conf" % replica.path,
             command=[TOOL, "sync", self.master.path, "--to", to, *extra, *job.arguments]))
-        os.environ.pop("CYRUS_SYNC_CLIENT_BIN", None)
         problem = self.difference(replica)
         if "exit" in run:
             problem = "exit status %s; %s" % (run["exit"], problem)
         if problem:
             run["problem"] = problem
         return run
-
-    def sync(self, client, to, arguments):
-        environment = {"CYRUS_SYNC_CLIENT_BIN": self.client} if client == "ours" else {}
-        self.master.call("sync", "--to", to, *arguments, **environment)
 
     def difference(self, replica):
         """Nothing, or what is unlike the master. The bodies are compared by their GUIDs."""
