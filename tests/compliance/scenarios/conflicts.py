@@ -1,4 +1,6 @@
 """Both sides changed: the stock client and the server must find their way together."""
+import time
+
 from harness import scenario
 from mail import mail
 
@@ -180,6 +182,10 @@ def replica_lost_and_found(s):
     with s.admin(s.replica) as admin:
         admin.command("SETACL user/%s cyrus lrswipkxtecda" % s.user)
         admin.command("DELETE user/" + s.user)
+        names = admin.command('LIST "" "*%s*"' % s.user)
+        s.require(len(names) == 2 and all(b"DELETED/" in name[0] for name in names), names)
+    # within the second of the deletion it goes one way or another, with the stock server too
+    time.sleep(1.1)
     s.sync("-u", s.user, status=None)
     s.sync("-u", s.user, status=None)
 
