@@ -4,13 +4,17 @@
 //! from a handle of the confining directory, beneath which all must stay, and the last name is then
 //! taken in that directory and nowhere else.
 
+mod lookup;
+
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::open;
 use nix::sys::stat::Mode;
+
+use lookup::{DIRECTORY, Lookup};
 
 /// A path that names the same file however links change meanwhile.
 #[derive(Debug)]
@@ -56,23 +60,20 @@ pub fn confine(roots: &[PathBuf], path: &Path) -> io::Result<Confined> {
     let Some(name) = name else {
         return Err(outside(root));
     };
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let handle = open(root, flags, Mode::empty())?;
-    let directory = match below
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
-        None => handle,
-        Some(parent) => {
-            let how = OpenHow::new()
-                .flags(flags)
-                .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-            openat2(&handle, parent, how).map_err(|error| match error {
-                Errno::EXDEV => outside(root),
-                error => error.into(),
-            })?
-        }
-    };
+    let handle = open(root, DIRECTORY, Mode::empty())?;
+    let directory =
+        match below
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+        {
+            None => handle,
+            Some(parent) => Lookup::of_system()
+                .directory(handle, parent)
+                .map_err(|error| match error {
+                    Errno::EXDEV => outside(root),
+                    error => error.into(),
+                })?,
+        };
     Ok(Confined {
         path: Path::new("/proc/self/fd")
             .join(directory.as_raw_fd().to_string())
