@@ -120,6 +120,10 @@ const BUFFER: usize = 64 << 10;
 /// us take more memory than that before it has logged in.
 const ZSTD_WINDOW: u32 = 19;
 
+/// How long a peer that is parted with may go on sending, and how much.
+const LINGER_TIME: Duration = Duration::from_secs(5);
+const LINGER_OCTETS: usize = 64 << 20;
+
 enum Reader {
     Plain(ReadHalf<Metered>),
     Compressed(Box<dyn AsyncRead + Send + Unpin>),
@@ -436,6 +440,30 @@ impl Stream {
     /// # Errors
     /// If the connection is lost or the peer takes nothing for too long.
     pub async fn shutdown(mut self) -> Result<(), StreamError> {
+        self.close_sending().await
+    }
+
+    /// Parts with a peer that is still sending: sends what is queued, closes the sending direction
+    /// and discards what comes until the peer closes as well, within [`LINGER_TIME`] and
+    /// [`LINGER_OCTETS`]. A connection that is closed with octets unread is reset, and the peer may
+    /// never see what was sent to it last.
+    ///
+    /// # Errors
+    /// If the last octets could not be sent.
+    pub async fn linger(&mut self) -> Result<(), StreamError> {
+        self.close_sending().await?;
+        let discard = async {
+            let mut discarded = 0;
+            while discarded < LINGER_OCTETS && self.fill().await.is_ok() {
+                discarded += self.end;
+            }
+        };
+        // However it ends, the connection is to be closed now.
+        let _ended = tokio::time::timeout(LINGER_TIME, discard).await;
+        Ok(())
+    }
+
+    async fn close_sending(&mut self) -> Result<(), StreamError> {
         self.flush().await?;
         let shutdown = async {
             match &mut self.writer {

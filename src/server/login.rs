@@ -173,8 +173,7 @@ impl<'a> Login<'a> {
                 return Ok(Next::End);
             }
             Command::Endless { .. } => {
-                let status = Status::TooMuchAnnounced;
-                self.connection.send_status(&status).await?;
+                self.connection.part(&Status::TooMuchAnnounced).await?;
                 return Ok(Next::End);
             }
             Command::Noop => Status::Noop,

@@ -202,6 +202,8 @@ enum Next {
     /// The answer was sent.
     Continue,
     End(Status),
+    /// As the end, but the client is still sending.
+    Part(Status),
 }
 
 impl Session {
@@ -249,6 +251,7 @@ impl Session {
                 Next::Answer(status) => self.send(&status)?,
                 Next::Continue => {}
                 Next::End(status) => return self.send(&status),
+                Next::Part(status) => return self.part(&status),
             }
             engine.clean_up();
         }
@@ -322,7 +325,7 @@ impl Session {
                     sync_peer = self.peer,
                     "a literal of {announced} octets is announced: session closed"
                 );
-                return Ok(Next::End(Status::TooMuchAnnounced));
+                return Ok(Next::Part(Status::TooMuchAnnounced));
             }
             Command::Rejected { status, error } => {
                 if let Some(error) = error {
@@ -386,5 +389,9 @@ impl Session {
     fn send(&mut self, status: &Status) -> Result<(), StreamError> {
         let send = self.connection.send_status(status);
         self.runtime.block_on(self.heartbeat.watch(send))
+    }
+    fn part(&mut self, status: &Status) -> Result<(), StreamError> {
+        let part = self.connection.part(status);
+        self.runtime.block_on(self.heartbeat.watch(part))
     }
 }

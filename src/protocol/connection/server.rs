@@ -388,6 +388,16 @@ impl ServerConnection {
         self.stream.flush().await
     }
 
+    /// Sends the last status line to a client that is still sending, see [`Stream::linger`]. The
+    /// connection is then to be dropped.
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub async fn part(&mut self, status: &Status) -> Result<(), StreamError> {
+        self.send_status(status).await?;
+        self.stream.linger().await
+    }
+
     /// Sends a data line. For files see [`ServerConnection::send_file`].
     ///
     /// # Errors

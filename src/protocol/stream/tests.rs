@@ -258,3 +258,55 @@ async fn an_allowance_is_counted_as_it_is_read() {
     far.write_all(b"34").await.unwrap();
     stream.wait_for_input().await.unwrap();
 }
+
+/// Over TCP: the peer, which reads only after it has sent everything, gets the answer and the end.
+#[test]
+fn a_peer_that_is_still_sending_gets_the_last_answer() {
+    run(async {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .unwrap();
+        let address = listener.local_addr().unwrap();
+        let peer = tokio::spawn(async move {
+            let mut peer = TcpStream::connect(address).await.unwrap();
+            peer.write_all(&vec![b'x'; 16 << 20]).await.unwrap();
+            let mut answer = Vec::new();
+            peer.read_to_end(&mut answer).await.unwrap();
+            answer
+        });
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut stream = Stream::tcp(socket, TIMEOUT).unwrap();
+        stream.wait_for_input().await.unwrap();
+        stream.queue().extend_from_slice(b"BAD too much\r\n");
+        stream.linger().await.unwrap();
+        drop(stream);
+        assert_eq!(peer.await.unwrap(), b"BAD too much\r\n");
+    });
+}
+
+#[test]
+fn a_peer_that_neither_sends_nor_closes_is_left() {
+    run(async {
+        let (mut stream, mut far) = pair();
+        stream.set_timeout(Duration::from_millis(10));
+        far.write_all(b"more").await.unwrap();
+        stream.linger().await.unwrap();
+        drop(stream);
+        assert!(far.write_all(b"and more").await.is_err());
+    });
+}
+
+#[test]
+fn a_peer_that_sends_without_end_is_left() {
+    run(async {
+        let (mut stream, mut far) = pair();
+        let flood = tokio::spawn(async move {
+            let more = vec![b'x'; 1 << 20];
+            while far.write_all(&more).await.is_ok() {}
+        });
+        stream.linger().await.unwrap();
+        assert!(stream.traffic().received >= LINGER_OCTETS as u64);
+        drop(stream);
+        flood.await.unwrap();
+    });
+}
