@@ -2,7 +2,7 @@
 
 use super::cache::append_offset;
 use super::header::{FlagTableFull, MailboxHeader};
-use super::message_annotations::{AnnotationChange, replacement};
+use super::message_annotations::{AnnotationChange, normalized, replacement};
 use super::open::{Mailbox, StoredRecord, WritableMailbox};
 use super::pseudo::pseudo_annotations;
 use super::record::{IndexRecord, UserFlags};
@@ -400,7 +400,7 @@ impl Preparation<'_, '_> {
     fn to_store(&self, record: &IndexRecord, given: &[Annotation]) -> Vec<Annotation> {
         let mut annotations = pseudo_annotations(self.version(), record).stored;
         annotations.extend_from_slice(given);
-        normalized(annotations)
+        normalized(annotations, self.mailbox.place.owner.as_ref())
     }
 
     /// What the record of a new message tells of its file.
@@ -555,16 +555,6 @@ impl Preparation<'_, '_> {
             cache_start: self.cache_start,
         })
     }
-}
-
-/// Sorted by entry and user; of several values for one the last; without empty ones.
-fn normalized(mut annotations: Vec<Annotation>) -> Vec<Annotation> {
-    let same = |a: &Annotation, b: &Annotation| (&a.entry, &a.user) == (&b.entry, &b.user);
-    annotations.reverse();
-    annotations.sort_by(|a, b| (&a.entry, &a.user).cmp(&(&b.entry, &b.user)));
-    annotations.dedup_by(|a, b| same(a, b));
-    annotations.retain(|one| !one.value.is_empty());
-    annotations
 }
 
 fn is_snoozed(annotations: &[Annotation]) -> bool {

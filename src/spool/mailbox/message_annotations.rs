@@ -1,5 +1,7 @@
 //! `cyrus.annotations`: the annotations of a mailbox's messages (mailbox-format §10.1).
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -8,7 +10,7 @@ use crate::mail::{Annotation, Uid, UserId};
 use crate::spool::SpoolError;
 use crate::spool::annotations::key::{Key, user_field, user_of_field};
 use crate::spool::annotations::value::{self, StoredValue};
-use crate::spool::cyrusdb::{Backend, Create, Db};
+use crate::spool::cyrusdb::{Backend, Create, Db, Transaction};
 use crate::spool::disk::Disk;
 
 /// After so many single look-ups the UIDs that have annotations are collected in one scan.
@@ -40,7 +42,8 @@ impl MessageAnnotations {
         })
     }
 
-    /// The annotations of one message, sorted by entry and user, without those removed.
+    /// The annotations of one message, sorted by entry and user, without those removed. The owner
+    /// may have two of an entry, see [`normalized`]; the first of them is the one under the token.
     pub fn of(&mut self, path: &Path, uid: Uid) -> Result<Vec<Annotation>, SpoolError> {
         if !self.may_have(uid)? {
             return Ok(Vec::new());
@@ -143,42 +146,91 @@ fn decode(
     )))
 }
 
-/// A pending change of one annotation.
+/// What becomes of the annotations of one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AnnotationChange {
     pub uid: Uid,
-    /// An empty value removes the annotation.
-    pub annotation: Annotation,
+    /// All that the message is to have.
+    wanted: Vec<Annotation>,
 }
 
-/// What must be changed so that the message has exactly the `wanted` annotations
-/// (algorithm §6, step 10). Both lists are free of duplicates; values that stay are left alone.
+/// The change after which the message has exactly the `wanted` annotations (algorithm §6, step
+/// 10); `None` if it has them. Both lists are [`normalized`] or read from the database.
 pub(super) fn replacement(
     uid: Uid,
     present: &[Annotation],
     wanted: &[Annotation],
-) -> Vec<AnnotationChange> {
-    let same_key = |a: &Annotation, b: &Annotation| a.entry == b.entry && a.user == b.user;
-    let removed = present
-        .iter()
-        .filter(|old| !wanted.iter().any(|new| same_key(old, new)))
-        .map(|old| Annotation {
-            value: Vec::new(),
-            ..old.clone()
-        });
-    let set = wanted
-        .iter()
-        .filter(|new| match present.iter().find(|old| same_key(old, new)) {
-            Some(old) => old.value != new.value,
-            None => !new.value.is_empty(),
-        });
-    removed
-        .chain(set.cloned())
-        .map(|annotation| AnnotationChange { uid, annotation })
-        .collect()
+) -> Option<AnnotationChange> {
+    let same = |(a, b): (&Annotation, &Annotation)| is_same_key(a, b) && a.value == b.value;
+    let has_them = present.len() == wanted.len() && present.iter().zip(wanted).all(same);
+    (!has_them).then(|| AnnotationChange {
+        uid,
+        wanted: wanted.to_vec(),
+    })
 }
 
-/// Makes the changes in one transaction.
+impl AnnotationChange {
+    /// The annotations with their keys: the owner's under the token, and a second one of the
+    /// owner's under the name.
+    fn keyed(
+        &self,
+        path: &Path,
+        owner: Option<&UserId>,
+    ) -> Result<Vec<(Vec<u8>, &Annotation)>, SpoolError> {
+        let scope = self.uid.to_string();
+        let mut keyed = Vec::with_capacity(self.wanted.len());
+        let mut previous = None;
+        for annotation in &self.wanted {
+            let is_second = previous.is_some_and(|previous| is_same_key(previous, annotation));
+            let user = match is_second {
+                true => &annotation.user,
+                false => user_field(&annotation.user, owner),
+            };
+            let key = Key {
+                scope: &scope,
+                entry: &annotation.entry,
+                user,
+            };
+            let key = key
+                .to_bytes()
+                .map_err(|error| SpoolError::corrupt(path, 0, error.to_string()))?;
+            keyed.push((key, annotation));
+            previous = Some(annotation);
+        }
+        Ok(keyed)
+    }
+}
+
+fn is_same_key(a: &Annotation, b: &Annotation) -> bool {
+    (&a.entry, &a.user) == (&b.entry, &b.user)
+}
+
+/// Sorted by entry and user; without empty values; of several for one key the newest, and of the
+/// mailbox owner's the newest two: 3.6 leaves beside a new value what versions before it stored
+/// under the owner's name, and counts both.
+pub(super) fn normalized(
+    mut annotations: Vec<Annotation>,
+    owner: Option<&UserId>,
+) -> Vec<Annotation> {
+    annotations.retain(|one| !one.value.is_empty());
+    annotations.reverse();
+    let order = |one: &Annotation| (one.entry.clone(), one.user.clone(), Reverse(one.modseq));
+    annotations.sort_by_cached_key(order);
+    let mut kept: Vec<Annotation> = Vec::with_capacity(annotations.len());
+    for one in annotations {
+        let values = match owner {
+            Some(owner) if owner.as_str() == one.user => 2,
+            _ => 1,
+        };
+        let before = kept.iter().rev().take_while(|kept| is_same_key(kept, &one));
+        if before.count() < values {
+            kept.push(one);
+        }
+    }
+    kept
+}
+
+/// Makes the changes in one transaction. Values that stay are left alone.
 pub(super) fn write(
     disk: &Disk,
     path: &Path,
@@ -193,25 +245,61 @@ pub(super) fn write(
         return Err(SpoolError::corrupt(path, 0, "cannot be created"));
     };
     let mut transaction = db.begin(disk.lock_deadline())?;
-    for AnnotationChange { uid, annotation } in changes {
-        let key = Key {
-            scope: &uid.to_string(),
-            entry: &annotation.entry,
-            user: user_field(&annotation.user, owner),
-        };
-        let key = key
-            .to_bytes()
-            .map_err(|error| SpoolError::corrupt(path, 0, error.to_string()))?;
-        let stored = StoredValue {
-            value: annotation.value.clone(),
-            modseq: annotation.modseq,
-            deleted: annotation.value.is_empty(),
-        };
-        let stored = value::encode(&stored)
-            .map_err(|error| SpoolError::corrupt(path, 0, error.to_string()))?;
-        transaction.put(&key, &stored)?;
+    for change in changes {
+        let mut present = stored_of(&mut transaction, path, change.uid)?;
+        for (key, annotation) in change.keyed(path, owner)? {
+            let old = present.remove(&key);
+            if old.is_none_or(|old| old.value != annotation.value) {
+                let stored = StoredValue {
+                    value: annotation.value.clone(),
+                    modseq: annotation.modseq,
+                    deleted: false,
+                };
+                put(&mut transaction, path, &key, &stored)?;
+            }
+        }
+        for (key, old) in present.iter().filter(|(_, old)| !old.value.is_empty()) {
+            let removed = StoredValue {
+                value: Vec::new(),
+                modseq: old.modseq,
+                deleted: true,
+            };
+            put(&mut transaction, path, key, &removed)?;
+        }
     }
     Ok(transaction.commit()?)
+}
+
+/// What is stored of a message, tombstones too.
+fn stored_of(
+    transaction: &mut Transaction<'_>,
+    path: &Path,
+    uid: Uid,
+) -> Result<BTreeMap<Vec<u8>, StoredValue>, SpoolError> {
+    let mut found = BTreeMap::new();
+    let prefix = Key::scope_prefix(&uid.to_string());
+    let failure = transaction.scan(&prefix, |key, stored| match value::decode(stored) {
+        Ok(stored) => {
+            found.insert(key.to_vec(), stored);
+            ControlFlow::Continue(())
+        }
+        Err(error) => ControlFlow::Break(error),
+    })?;
+    match failure {
+        None => Ok(found),
+        Some(error) => Err(SpoolError::corrupt(path, 0, error.to_string())),
+    }
+}
+
+fn put(
+    transaction: &mut Transaction<'_>,
+    path: &Path,
+    key: &[u8],
+    stored: &StoredValue,
+) -> Result<(), SpoolError> {
+    let octets =
+        value::encode(stored).map_err(|error| SpoolError::corrupt(path, 0, error.to_string()))?;
+    Ok(transaction.put(key, &octets)?)
 }
 
 /// Removes all annotations of messages, tombstones too.
@@ -254,16 +342,11 @@ mod tests {
         }
     }
 
-    fn apply(path: &Path, changes: &[AnnotationChange]) {
+    fn apply(path: &Path, present: &[Annotation], wanted: &[Annotation], uid: u32) {
         let owner = UserId::parse("alice").unwrap();
-        write(
-            &Disk::default(),
-            path,
-            Backend::Twoskip,
-            Some(&owner),
-            changes,
-        )
-        .unwrap();
+        let change = replacement(Uid(uid), present, wanted).unwrap();
+        let (disk, backend) = (Disk::default(), Backend::Twoskip);
+        write(&disk, path, backend, Some(&owner), &[change]).unwrap();
     }
 
     fn read(path: &Path, uid: u32) -> Vec<Annotation> {
@@ -285,8 +368,8 @@ mod tests {
             annotation("/comment", "alice", "mine"),
             annotation("/other", "bob", "his"),
         ];
-        apply(&path, &replacement(Uid(1), &[], &first));
-        apply(&path, &replacement(Uid(10), &[], &first[..1]));
+        apply(&path, &[], &first, 1);
+        apply(&path, &[], &first[..1], 10);
         assert_eq!(read(&path, 1), first);
         assert_eq!(read(&path, 10), first[..1]);
         let second = [
@@ -294,9 +377,9 @@ mod tests {
             annotation("/comment", "", "shared"),
             annotation("/empty", "", ""),
         ];
-        let changes = replacement(Uid(1), &first, &second);
-        assert_eq!(changes.len(), 2);
-        apply(&path, &changes);
+        let wanted = normalized(second.to_vec(), None);
+        assert_eq!(wanted.len(), 2);
+        apply(&path, &first, &wanted, 1);
         assert_eq!(read(&path, 1), [second[1].clone(), second[0].clone()]);
         remove(&Disk::default(), &path, Backend::Twoskip, &[Uid(1)]).unwrap();
         assert_eq!(read(&path, 1), []);
@@ -308,11 +391,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cyrus.annotations");
         let wanted = [annotation("/comment", "", "x"), annotation("/z", "", "y")];
-        let changes: Vec<_> = [3, 30, 200]
-            .iter()
-            .flat_map(|uid| replacement(Uid(*uid), &[], &wanted))
-            .collect();
-        apply(&path, &changes);
+        for uid in [3, 30, 200] {
+            apply(&path, &[], &wanted, uid);
+        }
         let disk = Disk::default();
         let mut annotations =
             MessageAnnotations::open(&disk, &path, Backend::Twoskip, None).unwrap();
@@ -321,5 +402,73 @@ mod tests {
             .collect();
         assert_eq!(with, [3, 30, 200]);
         assert_eq!(annotations.annotated.unwrap().len(), 3);
+    }
+    /// Before 3.6 the owner's annotations were stored under the owner's name; 3.6 stores a new
+    /// value under the token and leaves the old one.
+    #[test]
+    fn the_owners_name_in_a_key_of_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cyrus.annotations");
+        let put = |user: &str, annotation: &Annotation| {
+            let (disk, scope) = (Disk::default(), "1");
+            let entry = "/comment";
+            let key = Key { scope, entry, user }.to_bytes().unwrap();
+            let stored = StoredValue {
+                value: annotation.value.clone(),
+                modseq: annotation.modseq,
+                deleted: false,
+            };
+            let db = Db::open(&disk, &path, Backend::Twoskip, Create::Yes).unwrap();
+            let mut db = db.unwrap();
+            let mut transaction = db.begin(disk.lock_deadline()).unwrap();
+            let stored = value::encode(&stored).unwrap();
+            transaction.put(&key, &stored).unwrap();
+            transaction.commit().unwrap();
+        };
+        let at = |modseq, value: &str| Annotation {
+            modseq: ModSeq(modseq),
+            ..annotation("/comment", "alice", value)
+        };
+        let owner = UserId::parse("alice").unwrap();
+        let wire = |values: &[Annotation]| normalized(values.to_vec(), Some(&owner));
+
+        // A new value takes the place of the old one.
+        put("alice", &at(3, "old"));
+        assert_eq!(read(&path, 1), [at(3, "old")]);
+        apply(&path, &read(&path, 1), &wire(&[at(9, "new")]), 1);
+        assert_eq!(read(&path, 1), [at(9, "new")]);
+
+        // A master has both, and counts both; so does the replica then.
+        put("alice", &at(3, "old"));
+        let both = [at(9, "new"), at(3, "old")];
+        assert_eq!(read(&path, 1), both);
+        for sent in [[at(3, "old"), at(9, "new")], both.clone()] {
+            assert_eq!(replacement(Uid(1), &read(&path, 1), &wire(&sent)), None);
+            let other = dir.path().join("other").join(sent[0].modseq.to_string());
+            apply(&other, &[], &wire(&sent), 1);
+            assert_eq!(read(&other, 1), both);
+        }
+
+        // With the annotation both go.
+        apply(&path, &both, &[], 1);
+        assert_eq!(read(&path, 1), []);
+    }
+
+    #[test]
+    fn of_several_values_the_newest_counts() {
+        let alice = UserId::parse("alice").unwrap();
+        let values = [
+            annotation("/comment", "bob", "first"),
+            annotation("/comment", "bob", "last"),
+            annotation("/comment", "alice", ""),
+            annotation("/comment", "alice", "1"),
+            annotation("/comment", "alice", "2"),
+            annotation("/comment", "alice", "3"),
+        ];
+        let [_, last, _, _, second, third] = &values;
+        let expected = [third.clone(), second.clone(), last.clone()];
+        assert_eq!(normalized(values.to_vec(), Some(&alice)), expected);
+        let expected = [third.clone(), last.clone()];
+        assert_eq!(normalized(values.to_vec(), None), expected);
     }
 }
