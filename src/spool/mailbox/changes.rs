@@ -202,6 +202,8 @@ pub struct Preparation<'mailbox, 'user> {
     writes: RecordWrites,
     annotations: Vec<AnnotationChange>,
     last_updated_uid: Uid,
+    /// Whether something that clients see of a stored message changes.
+    changed_records: bool,
     cache_start: u64,
     cache_end: u64,
 }
@@ -245,6 +247,7 @@ impl<'user> WritableMailbox<'user> {
             writes: RecordWrites::default(),
             annotations: Vec::new(),
             last_updated_uid: Uid(0),
+            changed_records: false,
             cache_start,
             cache_end: cache_start,
         })
@@ -310,6 +313,7 @@ impl Preparation<'_, '_> {
         self.gone.add_all(old, &present, &self.stored_accounting);
         self.come
             .add_all(&new, wanted.as_ref().unwrap_or(&present), &self.accounting);
+        self.changed_records = true;
         self.writes.numbers.push(stored.number);
         new.encode(self.version(), &mut self.writes.updated);
         Ok(())
@@ -543,6 +547,11 @@ impl Preparation<'_, '_> {
             after.header_file_crc = crc32fast::hash(file);
         }
         let before = self.mailbox.index_header.clone();
+        // A session of imapd reads the records again only where the modseq or the generation is
+        // another one; it aborts when it then changes a message that was expunged meanwhile.
+        if self.changed_records && after.highest_modseq == before.highest_modseq {
+            after.generation = after.generation.wrapping_add(1);
+        }
         Ok(Prepared {
             index: self.mailbox.index.identity(),
             quota_delta: difference(&before, &after),

@@ -327,3 +327,24 @@ def status_cache_is_forgotten(s):
         step("delete", new, lambda: session.apply("UNMAILBOX", new))
         step("user", box.name, lambda: session.apply("UNUSER", s.user))
     s.lines = ["passed"]
+
+
+@scenario(live=False, only="ours")
+def sessions_of_imapd_see_a_silent_expunge(s):
+    """APPLY EXPUNGE leaves the modseqs alone; a session of imapd that has the mailbox open must see it nevertheless.
+
+    Beside the stock server it does not, and dies when it is told to change such a message.
+    """
+    box = s.box()
+    with s.csync() as session, s.imap(where=s.replica) as imap:
+        session.create(box)
+        for number in range(3):
+            box.append(mail(number))
+        session.ok(session.apply("MESSAGE", box.files()))
+        session.ok(session.update(box))
+        imap.command("SELECT INBOX")
+        session.ok(session.apply("EXPUNGE", {"MBOXNAME": box.name, "UNIQUEID": box.uniqueid, "UID": [2]}))
+        imap.command("STORE 1:3 +FLAGS.SILENT (kept)")
+        imap.command("NOOP")
+        found = imap.command("UID FETCH 1:* (FLAGS)")
+        s.require(len(found) == 2, "the session was not told: %r" % found)

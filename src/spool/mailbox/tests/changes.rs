@@ -267,6 +267,7 @@ fn refused_changes_leave_no_trace() {
     let refused = changes.update(&expunged, &live, None).unwrap_err();
     assert!(refused.to_string().contains("uid 5 is expunged"));
     let stale = mailbox.prepare().unwrap().finish().unwrap();
+    let generation = mailbox.index_header().generation;
     let first = mailbox.find(Uid(4)).unwrap().unwrap();
     let mut changes = mailbox.prepare().unwrap();
     changes.expunge_silently(&first).unwrap();
@@ -275,6 +276,7 @@ fn refused_changes_leave_no_trace() {
     let (mailbox, committed) = mailbox.commit(prepared, None, free_of_charge).unwrap();
     assert_eq!((committed.appended, committed.updated), (0, 1));
     assert_eq!(mailbox.index_header().exists, 0);
+    assert_eq!(mailbox.index_header().generation, generation + 1);
     assert_eq!(
         mailbox.find(Uid(4)).unwrap().unwrap().record.modseq,
         ModSeq(5)

@@ -158,6 +158,10 @@ fn expunge(store: &Store, uids: &[u32]) {
         };
         changes.update(&stored, &state, None).unwrap();
     }
+    changes.set_header(&HeaderUpdate {
+        highest_modseq: ModSeq(18),
+        ..HeaderUpdate::of(&changes.result())
+    });
     let prepared = changes.finish().unwrap();
     let (mailbox, _) = mailbox.commit(prepared, None, free_of_charge).unwrap();
     assert!(mailbox.needs_cleanup());
