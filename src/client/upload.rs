@@ -96,7 +96,9 @@ impl Uploader<'_> {
         requests: &mut Vec<Ticket>,
     ) -> Result<(), SyncError> {
         let octets: u64 = uploads.iter().map(|upload| u64::from(upload.size)).sum();
-        if octets >= WORTH_ASKING && !look_in.is_empty() {
+        // What is new in a mailbox is seldom in the same one already.
+        let may_be_elsewhere = look_in.iter().any(|name| name != mailbox);
+        if octets >= WORTH_ASKING && may_be_elsewhere {
             self.reserve(partition, uploads, look_in).await?;
         }
         if !uploads.is_empty() {
