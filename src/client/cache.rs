@@ -2,6 +2,7 @@
 //! (algorithm §12).
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::client::error::SyncError;
 use crate::dlist::{LiteralStyle, parse_value};
@@ -12,70 +13,77 @@ use crate::spool::cyrusdb::{Backend, Create, Db};
 use crate::spool::disk::Disk;
 
 /// What is remembered of a replica's mailboxes: in a file between runs if one is configured, else
-/// in memory during a session. If something of it is wrong, the replica says so and is asked.
-#[derive(Debug, Default)]
-pub struct Memory {
-    file: Option<SyncCache>,
-    session: Option<HashMap<MailboxName, MailboxItem>>,
+/// in memory if the process goes on. If something of it is wrong, the replica says so and is
+/// asked.
+#[derive(Debug)]
+pub enum Memory {
+    /// Nothing is remembered.
+    None,
+    /// In a file.
+    File(SyncCache),
+    /// In memory, for all connections of the process.
+    Process(Known),
 }
+
+/// What is remembered in memory.
+#[derive(Clone, Debug, Default)]
+pub struct Known(Arc<Mutex<HashMap<MailboxName, MailboxItem>>>);
 
 /// Mailboxes that are remembered in memory.
 const CAPACITY: usize = 4096;
 
+impl Known {
+    fn items(&self) -> MutexGuard<'_, HashMap<MailboxName, MailboxItem>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, item: &MailboxItem) {
+        let mut items = self.items();
+        if items.len() >= CAPACITY {
+            items.clear();
+        }
+        items.insert(item.name.clone(), item.clone());
+    }
+}
+
 impl Memory {
-    /// Remembers in a file.
-    pub fn in_file(cache: SyncCache) -> Memory {
-        Memory {
-            file: Some(cache),
-            session: None,
-        }
-    }
-
-    /// Remembers as long as the session lasts.
-    pub fn of_session() -> Memory {
-        Memory {
-            file: None,
-            session: Some(HashMap::new()),
-        }
-    }
-
     /// Whoever made the replica lose the connection may have changed it.
     pub fn reconnected(&mut self) {
-        if let Some(items) = &mut self.session {
-            items.clear();
+        if let Memory::Process(known) = self {
+            known.items().clear();
         }
     }
 
     /// What is remembered of a mailbox.
     pub fn get(&mut self, name: &MailboxName) -> Option<MailboxItem> {
-        if let Some(items) = &self.session {
-            return items.get(name).cloned();
+        match self {
+            Memory::None => None,
+            Memory::File(cache) => note(cache.get(name))?,
+            Memory::Process(known) => known.items().get(name).cloned(),
         }
-        let found = self.file.as_mut().map(|cache| cache.get(name));
-        found.and_then(note)?
     }
 
     /// Remembers the state of mailboxes.
     pub fn put<'i>(&mut self, items: impl IntoIterator<Item = &'i MailboxItem>) {
-        if let Some(known) = &mut self.session {
-            for item in items {
-                if known.len() >= CAPACITY {
-                    known.clear();
-                }
-                known.insert(item.name.clone(), item.clone());
+        match self {
+            Memory::None => {}
+            Memory::File(cache) => {
+                note(cache.put(items));
             }
-        } else if let Some(cache) = &mut self.file {
-            note(cache.put(items));
+            Memory::Process(known) => items.into_iter().for_each(|item| known.put(item)),
         }
     }
 
     /// Forgets a mailbox.
     pub fn forget(&mut self, name: &MailboxName) {
-        if let Some(items) = &mut self.session {
-            items.remove(name);
-        }
-        if let Some(cache) = &mut self.file {
-            note(cache.forget(name));
+        match self {
+            Memory::None => {}
+            Memory::File(cache) => {
+                note(cache.forget(name));
+            }
+            Memory::Process(known) => {
+                known.items().remove(name);
+            }
         }
     }
 }

@@ -9,6 +9,9 @@ use crate::plan::merge::MergeError;
 use crate::protocol::reply::Refusal;
 use crate::spool::SpoolError;
 
+/// A mailbox that could not be brought up to date, and why.
+pub type Failed = (MailboxName, SyncError);
+
 /// Why a user, a mailbox or an entry of the log was not replicated.
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {
@@ -34,13 +37,11 @@ pub enum SyncError {
         /// Why.
         source: Box<SyncError>,
     },
-    /// Some mailboxes failed; the others are up to date.
-    #[error("{} of its mailboxes failed, the first: {first}", count)]
+    /// These mailboxes failed, at least one; the others are up to date.
+    #[error("{}", text_of(failed))]
     Mailboxes {
-        /// How many.
-        count: usize,
-        /// The first one's error.
-        first: Box<SyncError>,
+        /// Which, and why.
+        failed: Vec<Failed>,
     },
     /// The mailbox changed its name, id or partition while it was looked at.
     #[error("mailbox {0} changed while it was looked at")]
@@ -164,7 +165,30 @@ impl SyncError {
         }
     }
 
-    /// How the log's rules see it (algorithm §9.3).
+    /// The mailboxes that failed, and how, if all others are up to date.
+    pub fn mailboxes(&self) -> Vec<(&MailboxName, Failure)> {
+        match self {
+            SyncError::Mailboxes { failed } => failed
+                .iter()
+                .map(|(name, error)| (name, error.failure()))
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What it says about one mailbox; `None` if that one is up to date.
+    pub fn of(&self, mailbox: &MailboxName) -> Option<&SyncError> {
+        match self {
+            SyncError::Mailboxes { failed } => failed
+                .iter()
+                .find(|(name, _)| name == mailbox)
+                .map(|(_, error)| error),
+            error => Some(error),
+        }
+    }
+
+    /// How the log's rules see it (algorithm §9.3). Of several mailboxes, that one counts for
+    /// which waiting is least likely to help.
     pub fn failure(&self) -> Failure {
         match self {
             SyncError::Peer(error)
@@ -174,7 +198,11 @@ impl SyncError {
             SyncError::Locked { .. } => Failure::Locked,
             SyncError::Interrupted => Failure::Disconnected,
             SyncError::Mailbox { source, .. } => source.failure(),
-            SyncError::Mailboxes { first, .. } => first.failure(),
+            SyncError::Mailboxes { failed } => {
+                let failures = failed.iter().map(|(_, error)| error.failure());
+                let other = failures.clone().find(|failure| *failure != Failure::Locked);
+                other.unwrap_or(Failure::Locked)
+            }
             _ => Failure::Other,
         }
     }
@@ -184,7 +212,9 @@ impl SyncError {
         match self {
             SyncError::Peer(error) => error.refusal(),
             SyncError::Mailbox { source, .. } => source.refusal(),
-            SyncError::Mailboxes { first, .. } => first.refusal(),
+            SyncError::Mailboxes { failed } => {
+                failed.first().and_then(|(_, error)| error.refusal())
+            }
             _ => None,
         }
     }
@@ -202,6 +232,20 @@ fn of_peer(error: &PeerError) -> Failure {
         Some(_) => Failure::Other,
         None if error.leaves_connection_usable() => Failure::Other,
         None => Failure::Disconnected,
+    }
+}
+
+fn text_of(failed: &[Failed]) -> String {
+    match failed {
+        [] => "nothing failed".to_owned(),
+        [(name, error @ SyncError::Mailbox { mailbox, .. })] if name == mailbox => {
+            error.to_string()
+        }
+        [(name, error)] => format!("update failed: {name} '{error}'"),
+        [(name, error), ..] => format!(
+            "{} of its mailboxes failed, the first: {name} '{error}'",
+            failed.len()
+        ),
     }
 }
 

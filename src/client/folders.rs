@@ -1,7 +1,7 @@
 //! One pass over the mailboxes of both sides: renames, deletions, updates (algorithm §5.3, §5.4).
 
-use crate::client::error::SyncError;
-use crate::client::mailbox::{Failed, Pipeline};
+use crate::client::error::{Failed, SyncError};
+use crate::client::mailbox::Pipeline;
 use crate::client::session::Session;
 use crate::mail::{MailboxKind, MailboxName, Uid, UnixTime};
 use crate::plan::folders::{

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tempfile::SpooledTempFile;
 
 use crate::client::error::SyncError;
+use crate::client::session::Shared;
 use crate::dlist::LiteralStyle;
 use crate::exchange::{Records, mailbox_item};
 use crate::mail::{
@@ -28,6 +29,7 @@ use crate::spool::store::Store;
 /// One connection's view of the store.
 #[derive(Debug)]
 pub struct Local {
+    /// For mailboxes; what else there is nobody locks for long.
     store: Arc<Store>,
     list: MailboxList,
     annotations: AnnotationDb,
@@ -98,14 +100,17 @@ impl Local {
     ///
     /// # Errors
     /// If the mailbox list or the annotations cannot be opened.
-    pub fn open(store: Arc<Store>) -> Result<Local, SyncError> {
-        let list = store.mailbox_list()?;
-        let annotations = store.annotations()?;
+    pub fn open(shared: &Shared) -> Result<Local, SyncError> {
         Ok(Local {
-            store,
-            list,
-            annotations,
+            store: Arc::clone(&shared.brief_store),
+            list: shared.store.mailbox_list()?,
+            annotations: shared.store.annotations()?,
         })
+    }
+
+    /// Opens mailboxes in `store` from now on.
+    pub fn use_store(&mut self, store: Arc<Store>) {
+        self.store = store;
     }
 
     /// The store.

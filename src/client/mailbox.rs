@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{Read, Seek};
 
-use crate::client::error::SyncError;
+use crate::client::error::{Failed, SyncError};
 use crate::client::local::{Preparation, Style, Update};
 use crate::client::peer::{PeerError, Ticket};
 use crate::client::session::Session;
@@ -39,9 +39,6 @@ pub struct Pipeline {
 
 /// Updates that may be under way at a time.
 const WINDOW: usize = 32;
-
-/// A mailbox that could not be brought up to date, and why.
-pub type Failed = (MailboxName, SyncError);
 
 /// What became of an update that was sent.
 enum Sent {

@@ -64,7 +64,11 @@ impl Session {
     pub async fn meta(&mut self, user: &UserId) -> Result<(), SyncError> {
         let (start, before) = (Instant::now(), self.peer.sent);
         let result = self.sync_meta(user).await;
-        self.count(Some(user.clone()), self.peer.sent.since(before), &result);
+        self.count(
+            Some(user.clone()),
+            self.peer.sent.since(before),
+            result.as_ref().err(),
+        );
         let error = result.as_ref().err().map(SyncError::to_string);
         self.reporter().result(
             Subject::Meta,
@@ -76,7 +80,7 @@ impl Session {
     }
 
     async fn sync_meta(&mut self, user: &UserId) -> Result<(), SyncError> {
-        let _locked = self.shared.lock(Some(user))?;
+        let _locked = self.lock(Some(user))?;
         self.reporter().action(&format!("META {user}"));
         let remote = self.remote_meta(user).await?;
         let mut under_way = MetaUnderWay::default();
@@ -164,7 +168,7 @@ impl Session {
     /// # Errors
     /// If it could not be replicated.
     pub async fn seen_of(&mut self, user: &UserId, mailbox: &UniqueId) -> Result<(), SyncError> {
-        let _locked = self.shared.lock(Some(user))?;
+        let _locked = self.lock(Some(user))?;
         let state = match self.seen_db(user)? {
             Some(mut db) => db.get(mailbox)?,
             None => None,
@@ -202,7 +206,7 @@ impl Session {
         user: &UserId,
         mailbox: &MailboxName,
     ) -> Result<(), SyncError> {
-        let _locked = self.shared.lock(Some(user))?;
+        let _locked = self.lock(Some(user))?;
         let subscriptions = self.shared.store.subscriptions(self.local.list(), user)?;
         let is_subscribed = subscriptions.contains(mailbox);
         let mut sent = Vec::new();
@@ -301,7 +305,7 @@ impl Session {
             return Ok(());
         };
         let owner = self.owner_of(&name);
-        let _locked = self.shared.lock(owner.as_ref())?;
+        let _locked = self.lock(owner.as_ref())?;
         let mut under_way = MetaUnderWay::default();
         match self.shared.store.quotas()?.get(root)? {
             Some(quota) => {
@@ -342,7 +346,7 @@ impl Session {
     /// # Errors
     /// If they could not be replicated.
     pub async fn server_annotations(&mut self) -> Result<(), SyncError> {
-        let _locked = self.shared.lock(None)?;
+        let _locked = self.lock(None)?;
         self.reporter().action("ANNOTATION ");
         let answers = self.peer.get(&Get::Annotation(None)).await?;
         let mut remote: Vec<crate::mail::Annotation> = answers
@@ -381,7 +385,7 @@ impl Session {
     /// # Errors
     /// If the replica refuses.
     pub async fn remove_user(&mut self, user: &UserId) -> Result<(), SyncError> {
-        let _locked = self.shared.lock(Some(user))?;
+        let _locked = self.lock(Some(user))?;
         if self.local.has_user(user)? {
             return Ok(());
         }
@@ -397,7 +401,7 @@ impl Session {
     /// If the replica refuses.
     pub async fn unmailbox(&mut self, name: &MailboxName) -> Result<(), SyncError> {
         let owner = self.owner_of(name);
-        let _locked = self.shared.lock(owner.as_ref())?;
+        let _locked = self.lock(owner.as_ref())?;
         match self.local.list().find(name)? {
             Some(entry) if entry.is_tombstone() => {}
             Some(_) => return Ok(()),

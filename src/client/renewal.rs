@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::client::activity::Activity;
+use crate::client::cache::Known;
 use crate::client::connect::{Connector, Demands};
 use crate::client::options::Options;
 use crate::client::report::Reporter;
@@ -87,12 +88,18 @@ impl Setup {
             session_age: Duration::from_secs(options.session_age),
             shutdown_file: channel.shutdown_file,
             once: options.once,
+            jobs: options.jobs(),
         };
+        let store = open(config)?;
+        let mut brief = Config::clone(&store.config);
+        brief.locks.timeout = brief.locks.timeout.min(Shared::BRIEFLY);
         let shared = Arc::new(Shared {
-            store: Arc::new(open(config)?),
+            brief_store: Arc::new(Store::open_again(brief)?),
+            store: Arc::new(store),
             settings,
             reporter: Arc::clone(&lasting.reporter),
             activity: Arc::clone(&lasting.activity),
+            known: Known::default(),
             stop: lasting.stop.clone(),
         });
         Ok(Setup {

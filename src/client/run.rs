@@ -163,7 +163,7 @@ fn roll(
     let heartbeat = watchdog.heartbeat();
     let renewal = Renewal::default();
     let shutdown_file = ShutdownFile::new(setup.rhythm.shutdown_file.clone());
-    let mut rolling = Rolling::new(setup, dialer.clone(), renewal.clone());
+    let mut rolling = Rolling::new(setup, dialer.clone(), renewal.clone(), watchdog.clone());
     let work = async {
         match &options.input_file {
             Some(path) => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::activity::Activity;
-use crate::client::cache::Memory;
+use crate::client::cache::{Known, Memory, SyncCache};
 use crate::client::error::SyncError;
 use crate::client::local::Local;
 use crate::client::peer::{Peer, Ticket};
@@ -15,6 +15,7 @@ use crate::client::stop::Stop;
 use crate::client::upload::{Staged, Uploader};
 use crate::config::ChannelName;
 use crate::mail::{MailboxName, Partition, UserId};
+use crate::plan::log::Failure;
 use crate::protocol::command::{Get, Scope};
 use crate::protocol::run_id::RunId;
 use crate::spool::SpoolError;
@@ -51,17 +52,25 @@ pub struct Settings {
 pub struct Shared {
     /// The local store.
     pub store: Arc<Store>,
+    /// The same, for those who wait only [briefly](Shared::BRIEFLY) for what daemons have locked.
+    pub brief_store: Arc<Store>,
     /// The settings.
     pub settings: Settings,
     /// Who is told what happens.
     pub reporter: Arc<Reporter>,
     /// What was done so far.
     pub activity: Arc<Activity>,
+    /// What the replica has, as far as connections of a process that goes on have learnt it.
+    pub known: Known,
     /// Tells when the program is to end.
     pub stop: Stop,
 }
 
 impl Shared {
+    /// Longest wait for a lock as long as there is something else to do: what daemons lock for
+    /// one change is free again by then.
+    pub const BRIEFLY: Duration = Duration::from_millis(50);
+
     /// Whether the program is to end.
     ///
     /// # Errors
@@ -80,23 +89,16 @@ impl Shared {
     }
 
     /// Takes the lock under which one user, or the shared mailboxes, are replicated
-    /// (algorithm §11.2), unless a `skipuser` file stands (§11.3).
+    /// (algorithm §11.2), unless a `skipuser` file stands (§11.3). `longest_wait` holds unless
+    /// nobody is to be waited for (`-N`).
     ///
     /// # Errors
     /// [`SyncError::Locked`] if it is not to be had.
-    pub fn lock(&self, owner: Option<&UserId>) -> Result<SyncLock, SyncError> {
-        self.lock_within(owner, !self.settings.skip_locked)
-    }
-
-    /// The same without waiting.
-    ///
-    /// # Errors
-    /// As [`Shared::lock`].
-    pub fn try_lock(&self, owner: Option<&UserId>) -> Result<SyncLock, SyncError> {
-        self.lock_within(owner, false)
-    }
-
-    fn lock_within(&self, owner: Option<&UserId>, wait: bool) -> Result<SyncLock, SyncError> {
+    pub fn lock(
+        &self,
+        owner: Option<&UserId>,
+        longest_wait: Duration,
+    ) -> Result<SyncLock, SyncError> {
         let locked = |why: String| SyncError::Locked {
             owner: owner.cloned(),
             why,
@@ -113,14 +115,12 @@ impl Shared {
                 return Err(locked(format!("{} stands", path.display())));
             }
         }
-        let locks = &self.store.locks;
-        let taken = if wait {
-            locks.sync(&self.settings.server, owner)
-        } else {
-            locks
-                .with_timeout(Duration::ZERO)
-                .sync(&self.settings.server, owner)
+        let wait = match self.settings.skip_locked {
+            true => Duration::ZERO,
+            false => longest_wait,
         };
+        let locks = self.store.locks.with_timeout(wait);
+        let taken = locks.sync(&self.settings.server, owner);
         taken.map_err(|error| {
             let error = SpoolError::from(error);
             if error.is_lock_timeout() {
@@ -129,6 +129,23 @@ impl Shared {
                 SyncError::Spool(error)
             }
         })
+    }
+
+    /// What one connection remembers of the replica: in the file of the sync cache if there is one,
+    /// else, if the process goes on, what all its connections know.
+    ///
+    /// # Errors
+    /// If the file cannot be opened.
+    pub fn memory(&self) -> Result<Memory, SyncError> {
+        let Some(path) = &self.settings.cache_path else {
+            return Ok(match self.settings.rolling {
+                true => Memory::Process(self.known.clone()),
+                false => Memory::None,
+            });
+        };
+        let backend = self.store.backend(self.store.config.databases.sync_cache);
+        let cache = SyncCache::open(&self.store.disk, path, backend)?;
+        Ok(cache.map_or(Memory::None, Memory::File))
     }
 
     /// `<configdirectory>/sync/[<channel>/]skipuser-<userid>`
@@ -168,6 +185,8 @@ pub struct Session {
     pub(super) suspects: HashSet<MailboxName>,
     /// Whether each mailbox is finished before the next begins.
     pub(super) careful: bool,
+    /// Whether what is locked is waited for.
+    patient: bool,
     /// The run that is going on.
     run: Option<RunId>,
 }
@@ -192,6 +211,7 @@ impl Session {
             proven_partitions: HashSet::new(),
             suspects: HashSet::new(),
             careful: false,
+            patient: false,
             run: None,
         }
     }
@@ -232,9 +252,41 @@ impl Session {
     /// # Errors
     /// If the store that they name cannot be opened.
     pub fn renewed(&mut self, shared: Arc<Shared>) -> Result<(), SyncError> {
-        self.local = Local::open(Arc::clone(&shared.store))?;
+        self.local = Local::open(&shared)?;
+        self.memory = shared.memory()?;
         self.shared = shared;
+        self.wait_for_locks(self.patient);
         Ok(())
+    }
+
+    /// Whether what is locked is waited for from now on, because there is nothing else to do. At
+    /// first it is not: the work that finds it locked comes again later.
+    pub fn wait_for_locks(&mut self, patient: bool) {
+        self.patient = patient;
+        let shared = &self.shared;
+        let store = if patient {
+            &shared.store
+        } else {
+            &shared.brief_store
+        };
+        self.local.use_store(Arc::clone(store));
+    }
+
+    /// Whether work that fails because something is locked is not given up yet.
+    pub fn comes_again(&self, failure: Failure) -> bool {
+        failure == Failure::Locked && !self.patient && !self.shared.settings.skip_locked
+    }
+
+    /// Takes the lock under which one user, or the shared mailboxes, are replicated.
+    ///
+    /// # Errors
+    /// [`SyncError::Locked`] if it is not to be had.
+    pub(super) fn lock(&self, owner: Option<&UserId>) -> Result<SyncLock, SyncError> {
+        let longest_wait = match self.patient {
+            true => self.shared.store.config.locks.timeout,
+            false => Shared::BRIEFLY,
+        };
+        self.shared.lock(owner, longest_wait)
     }
 
     /// Asks the replica about a user whose turn comes soon, so that the answer is here by then.
@@ -243,7 +295,7 @@ impl Session {
     /// # Errors
     /// If the connection is lost.
     pub async fn ask_ahead(&mut self, user: &UserId) -> Result<(), SyncError> {
-        if let Ok(lock) = self.shared.try_lock(Some(user)) {
+        if let Ok(lock) = self.shared.lock(Some(user), Duration::ZERO) {
             let ticket = self.peer.send_get(&Get::User(Some(user.clone()))).await?;
             self.ahead.push_back(Ahead {
                 user: user.clone(),

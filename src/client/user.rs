@@ -1,12 +1,11 @@
 //! User mode and mailbox mode (algorithm §4 and §5.7).
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::client::activity::Sent;
-use crate::client::error::SyncError;
+use crate::client::error::{Failed, SyncError};
 use crate::client::folders::Passing;
-use crate::client::mailbox::Failed;
 use crate::client::meta::{MetaUnderWay, RemoteMeta};
 use crate::client::peer::Ticket;
 use crate::client::report::Subject;
@@ -111,8 +110,15 @@ impl Session {
     }
 
     fn tell_user(&self, user: &UserId, result: &Result<(), SyncError>, start: Instant, sent: Sent) {
-        self.tell(Subject::User, user.as_str(), result, start);
-        self.count(Some(user.clone()), sent, result);
+        if let Err(error) = result
+            && self.comes_again(error.failure())
+        {
+            self.shared.activity.add(sent);
+            return;
+        }
+        let error = result.as_ref().err();
+        self.tell(Subject::User, user.as_str(), error, start);
+        self.count(Some(user.clone()), sent, error);
         if result.is_ok() && sent != Sent::default() {
             tracing::debug!(
                 target: DONE,
@@ -141,8 +147,8 @@ impl Session {
         }
     }
 
-    fn tell(&self, subject: Subject, name: &str, result: &Result<(), SyncError>, start: Instant) {
-        let error = result.as_ref().err().map(SyncError::to_string);
+    fn tell(&self, subject: Subject, name: &str, error: Option<&SyncError>, start: Instant) {
+        let error = error.map(SyncError::to_string);
         self.reporter()
             .result(subject, name, error.as_deref(), start.elapsed());
     }
@@ -154,7 +160,7 @@ impl Session {
     ) -> Result<Option<UserUnderWay>, SyncError> {
         let (lock, mut asked) = match self.asked_ahead(user) {
             Some(ahead) => (ahead.lock, Some(ahead.ticket)),
-            None => (self.shared.lock(Some(user))?, None),
+            None => (self.lock(Some(user))?, None),
         };
         self.reporter().action(&format!("USER {user}"));
         for _ in 0..TRIES {
@@ -239,8 +245,12 @@ impl Session {
         let result = self.sync_mailboxes(names).await;
         let sent = self.peer.sent.since(before);
         for name in names {
-            self.tell(Subject::Mailbox, name.as_str(), &result, start);
-            self.count(self.owner_of(name), Sent::default(), &result);
+            let error = result.as_ref().err().and_then(|error| error.of(name));
+            if error.is_some_and(|error| self.comes_again(error.failure())) {
+                continue;
+            }
+            self.tell(Subject::Mailbox, name.as_str(), error, start);
+            self.count(self.owner_of(name), Sent::default(), error);
         }
         self.shared.activity.add(sent);
         if result.is_ok() && sent != Sent::default() {
@@ -265,13 +275,13 @@ impl Session {
     }
 
     /// Counts what was sent, and whose it was.
-    pub(super) fn count(&self, owner: Option<UserId>, sent: Sent, result: &Result<(), SyncError>) {
+    pub(super) fn count(&self, owner: Option<UserId>, sent: Sent, error: Option<&SyncError>) {
         let activity = &self.shared.activity;
         activity.add(sent);
-        match (result, owner) {
-            (Ok(()), Some(owner)) => activity.replicated(owner),
-            (Ok(()), None) => {}
-            (Err(_), _) => activity.failed(),
+        match (error, owner) {
+            (None, Some(owner)) => activity.replicated(owner),
+            (None, None) => {}
+            (Some(_), _) => activity.failed(),
         }
     }
 
@@ -290,7 +300,7 @@ impl Session {
         // Everybody takes these locks in this order.
         let mut locks = Vec::new();
         for owner in &owners {
-            locks.push(self.shared.lock(owner.as_ref())?);
+            locks.push(self.lock(owner.as_ref())?);
         }
         if !names.is_empty() {
             self.settle_names(names, owners, &mut locks).await?;
@@ -351,7 +361,7 @@ impl Session {
         if owners.contains(&owner) {
             return true;
         }
-        match self.shared.try_lock(owner.as_ref()) {
+        match self.shared.lock(owner.as_ref(), Duration::ZERO) {
             Ok(lock) => {
                 locks.push(lock);
                 owners.insert(owner);
@@ -430,25 +440,23 @@ fn moved(failed: &[Failed], locals: &[crate::plan::folders::LocalFolder]) -> Vec
         .collect()
 }
 
-/// Makes one error of those of several mailboxes; each is logged.
+/// Makes one error of those of several mailboxes; each is logged. A locked one is only late.
 fn summary(failed: Vec<Failed>) -> Result<(), SyncError> {
-    let count = failed.len();
-    let mut first = None;
-    for (name, error) in failed {
-        tracing::error!(
-            message_id = event::FAILED,
-            sync_mailbox = %name,
-            sync_result = "failed",
-            "do_folders(): update failed: {name} '{error}'"
-        );
-        first = first.or(Some(error.in_mailbox(&name)));
+    for (name, error) in &failed {
+        if error.failure() == Failure::Locked {
+            tracing::info!(sync_mailbox = %name, "{name} is left for later: {error}");
+        } else {
+            tracing::error!(
+                message_id = event::FAILED,
+                sync_mailbox = %name,
+                sync_result = "failed",
+                "do_folders(): update failed: {name} '{error}'"
+            );
+        }
     }
-    match first {
-        None => Ok(()),
-        Some(error) if count == 1 => Err(error),
-        Some(error) => Err(SyncError::Mailboxes {
-            count,
-            first: Box::new(error),
-        }),
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(SyncError::Mailboxes { failed })
     }
 }

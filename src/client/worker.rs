@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::client::cache::{Memory, SyncCache};
 use crate::client::connect::{Backoff, ConnectError, Connected, Connector};
 use crate::client::error::SyncError;
 use crate::client::local::Local;
@@ -158,24 +157,17 @@ impl Dialer {
         Ok(open_session(shared, connected)?)
     }
 
-    /// One more session beside others, if the replica takes another connection before there is
-    /// nothing left to do: servers limit how many they serve.
-    async fn another_session(
+    /// One more session beside others, if the replica takes another connection: servers limit how
+    /// many they serve.
+    ///
+    /// # Errors
+    /// If the local store cannot be opened.
+    pub async fn another_session(
         &self,
         shared: &Arc<Shared>,
-        queue: &Queue,
     ) -> Result<Option<Session>, SyncError> {
         let connector = self.target().connector;
-        let nothing_left = async {
-            while !queue.is_empty() {
-                tokio::time::sleep(LOOK_FOR_WORK).await;
-            }
-        };
-        let connected = tokio::select! {
-            connected = connector.connect() => connected,
-            () = nothing_left => return Ok(None),
-        };
-        match connected {
+        match connector.connect().await {
             Ok(connected) => open_session(shared, connected).map(Some),
             Err(error) => {
                 tracing::info!("going on with fewer connections: {error}");
@@ -197,32 +189,17 @@ impl Dialer {
 }
 
 fn open_session(shared: &Arc<Shared>, connected: Connected) -> Result<Session, SyncError> {
-    let local = Local::open(Arc::clone(&shared.store))?;
-    let memory = match open_cache(shared)? {
-        Some(cache) => Memory::in_file(cache),
-        None if shared.settings.rolling => Memory::of_session(),
-        None => Memory::default(),
-    };
     Ok(Session::new(
         Arc::clone(shared),
-        local,
+        Local::open(shared)?,
         connected.peer,
         connected.scripts_are_messages,
-        memory,
+        shared.memory()?,
     ))
 }
 
-fn open_cache(shared: &Shared) -> Result<Option<SyncCache>, SyncError> {
-    let Some(path) = &shared.settings.cache_path else {
-        return Ok(None);
-    };
-    let store = &shared.store;
-    let backend = store.backend(store.config.databases.sync_cache);
-    SyncCache::open(&store.disk, path, backend)
-}
-
 /// How often a connection that is not made yet is asked whether it is still needed.
-const LOOK_FOR_WORK: Duration = Duration::from_millis(50);
+pub const LOOK_FOR_WORK: Duration = Duration::from_millis(50);
 
 /// How often one item may cost the connection before it is given up.
 const LOST_CONNECTIONS: u32 = 4;
@@ -264,6 +241,8 @@ pub async fn replicate(
 #[derive(Debug)]
 pub struct Queue {
     items: Mutex<VecDeque<Item>>,
+    /// Those of which something was locked when it was their turn.
+    locked: Mutex<VecDeque<Item>>,
     /// Connections that share them.
     jobs: u8,
     failed: AtomicBool,
@@ -274,6 +253,7 @@ impl Queue {
     pub fn new(items: impl IntoIterator<Item = Item>, jobs: u8) -> Queue {
         Queue {
             items: Mutex::new(items.into_iter().collect()),
+            locked: Mutex::default(),
             jobs,
             failed: AtomicBool::new(false),
         }
@@ -289,8 +269,23 @@ impl Queue {
         items.drain(..count).collect()
     }
 
-    fn is_empty(&self) -> bool {
-        self.items.lock().map_or(true, |items| items.is_empty())
+    /// Waits until no item is left that nobody works on.
+    async fn nothing_left(&self) {
+        while !self.items.lock().map_or(true, |items| items.is_empty()) {
+            tokio::time::sleep(LOOK_FOR_WORK).await;
+        }
+    }
+
+    /// Puts an item at the very end.
+    fn put_off(&self, item: Item) {
+        let mut locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
+        locked.push_back(item);
+    }
+
+    /// The next item that was put off.
+    fn put_off_item(&self) -> Option<Item> {
+        let mut locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
+        locked.pop_front()
     }
 
     /// Whether something failed.
@@ -329,7 +324,11 @@ pub fn work(
             let mut session = if is_first {
                 dialer.session(shared).await?
             } else {
-                match dialer.another_session(shared, queue).await? {
+                let another = tokio::select! {
+                    another = dialer.another_session(shared) => another?,
+                    () = queue.nothing_left() => None,
+                };
+                match another {
                     Some(session) => session,
                     None => return Ok(()),
                 }
@@ -418,7 +417,19 @@ impl Worker<'_> {
                 self.end_oldest().await?;
             }
         }
-        self.end_all().await
+        self.end_all().await?;
+        self.wait_for_what_is_locked().await
+    }
+
+    /// What was locked when it was its turn comes at the end, and is waited for.
+    async fn wait_for_what_is_locked(&mut self) -> Result<(), WorkerError> {
+        self.session.wait_for_locks(true);
+        while let Some(item) = self.queue.put_off_item() {
+            self.session.shared.go_on()?;
+            self.alone(&item).await?;
+            self.session.forget_staged().await;
+        }
+        Ok(())
     }
 
     /// Takes the next items from the queue, and asks the replica about the users among them all at
@@ -504,6 +515,10 @@ impl Worker<'_> {
     }
 
     fn failed(&self, item: &Item, error: &SyncError) {
+        if self.session.comes_again(error.failure()) {
+            self.queue.put_off(item.clone());
+            return;
+        }
         let reporter = &self.session.shared.reporter;
         if self.skip_locked && error.failure() == Failure::Locked {
             reporter.notice(&format!("Skipping locked {}", describe(item)));
