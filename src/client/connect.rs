@@ -156,6 +156,7 @@ struct Offer {
     sieve_mailbox: bool,
     unmailbox_id: bool,
     run_id: bool,
+    digest: bool,
 }
 
 /// Longest line during the login.
@@ -244,6 +245,7 @@ impl Connector {
                     sieve_mailbox: false,
                     unmailbox_id: false,
                     run_id: false,
+                    digest: false,
                 };
                 self.begin(connection.into_stream(), Flavour::Csync, offer)
                     .await
@@ -385,6 +387,7 @@ impl Connector {
             sieve_mailbox: capabilities.sieve_mailbox,
             unmailbox_id: capabilities.unmailbox_id,
             run_id: capabilities.run_id,
+            digest: capabilities.digest,
         };
         self.begin(connection.into_stream(), Flavour::Csync, offer)
             .await
@@ -465,6 +468,7 @@ impl Connector {
             sieve_mailbox: has("X-SIEVE-MAILBOX"),
             unmailbox_id: has("X-UNMAILBOX-ID"),
             run_id: false,
+            digest: false,
         };
         self.begin(stream, Flavour::Imap, offer).await
     }
@@ -482,6 +486,7 @@ impl Connector {
         let mut peer = Peer::new(stream, flavour, self.trace);
         peer.set_unmailbox_id(offer.unmailbox_id);
         peer.takes_run_ids = offer.run_id;
+        peer.tells_digests = offer.digest;
         let mut scripts_are_messages = false;
         if offer.sieve_mailbox {
             let wanted = Apply::Capabilities(vec![SIEVE_MAILBOX.to_owned()]);

@@ -9,7 +9,7 @@ use tempfile::SpooledTempFile;
 use crate::client::error::SyncError;
 use crate::client::session::Shared;
 use crate::dlist::LiteralStyle;
-use crate::exchange::{Records, mailbox_item};
+use crate::exchange::{Records, intermediate_item, mailbox_item};
 use crate::mail::{
     Guid, MailboxKind, MailboxName, ModSeq, Partition, SyncCrc, TypeFlags, Uid, UserId,
 };
@@ -180,13 +180,52 @@ impl Local {
         Ok(folders)
     }
 
+    /// The states of all mailboxes of a user, as the replica must tell them for nothing to be
+    /// sent; `None` if there is no such state.
+    ///
+    /// # Errors
+    /// If the mailbox list or a mailbox cannot be read.
+    pub fn mailboxes_of(
+        &mut self,
+        user: &UserId,
+        partition: Option<&Partition>,
+    ) -> Result<Option<Vec<MailboxItem>>, SyncError> {
+        if !self.has_user(user)? {
+            return Ok(None);
+        }
+        let store = Arc::clone(&self.store);
+        let consistent = store
+            .locks
+            .user(user, LockKind::Shared)
+            .map_err(SpoolError::from)?;
+        let entries = self.list.of_user(user, Deleted::Include)?;
+        let mut items = Vec::new();
+        for entry in entries.iter().filter(|entry| is_replicated(entry)) {
+            if entry.is_intermediate() {
+                items.push(intermediate_item(entry));
+                continue;
+            }
+            let annotations = self.mailbox_annotations(entry)?;
+            let Some(mailbox) = store.open_for_reading(&consistent, entry)? else {
+                return Ok(None);
+            };
+            let index = mailbox.index_header();
+            if lost_history(index.deleted_modseq, index.highest_modseq) {
+                return Ok(None);
+            }
+            let mut item = mailbox_item(entry, &mailbox, annotations);
+            item.partition = item.partition.map(|own| partition.cloned().unwrap_or(own));
+            items.push(item);
+        }
+        Ok(Some(items))
+    }
+
     fn folder(
         &mut self,
         entry: MailboxEntry,
         partition: Option<&Partition>,
     ) -> Result<Option<LocalFolder>, SyncError> {
-        let elsewhere = TypeFlags::REMOTE | TypeFlags::MOVING | TypeFlags::RESERVED;
-        if entry.is_tombstone() || entry.mailbox_type.flags.intersects(elsewhere) {
+        if !is_replicated(&entry) {
             return Ok(None);
         }
         let history = self.list.history(&entry.unique_id)?;
@@ -334,6 +373,12 @@ impl Local {
     pub fn server_annotations(&mut self) -> Result<Vec<crate::mail::Annotation>, SyncError> {
         Ok(self.annotations.all(Scope::Server)?)
     }
+}
+
+/// Whether the mailbox, or intermediate, is one that this server has and the replica shall have.
+fn is_replicated(entry: &MailboxEntry) -> bool {
+    let elsewhere = TypeFlags::REMOTE | TypeFlags::MOVING | TypeFlags::RESERVED;
+    !entry.is_tombstone() && !entry.mailbox_type.flags.intersects(elsewhere)
 }
 
 /// Opens a mailbox for reading; `None` if it is gone.

@@ -146,14 +146,7 @@ impl Session {
         remote: &RemoteMeta,
         sent: &mut Vec<Ticket>,
     ) -> Result<(), SyncError> {
-        let local: Vec<SeenState> = match self.seen_db(user)? {
-            Some(mut db) => db
-                .all()?
-                .into_iter()
-                .map(|(id, state)| on_wire(id, state))
-                .collect(),
-            None => Vec::new(),
-        };
+        let local = self.seen_states(user)?;
         for state in missing_or_different(&local, &remote.seen, |state| &state.unique_id) {
             let action = format!("SEEN {user} {}", state.unique_id);
             self.reporter().action(&action);
@@ -460,6 +453,18 @@ impl Session {
         Ok(())
     }
 
+    /// What a user has seen of mailboxes that are not the user's own.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(super) fn seen_states(&mut self, user: &UserId) -> Result<Vec<SeenState>, SyncError> {
+        let Some(mut db) = self.seen_db(user)? else {
+            return Ok(Vec::new());
+        };
+        let states = db.all()?.into_iter();
+        Ok(states.map(|(id, state)| on_wire(id, state)).collect())
+    }
+
     fn seen_db(&mut self, user: &UserId) -> Result<Option<SeenDb>, SyncError> {
         let store = &self.shared.store;
         Ok(store.seen(self.local.list(), user, Create::No)?)
@@ -473,26 +478,16 @@ impl Session {
         folders: &[LocalFolder],
         remote: &[Quota],
     ) -> Result<Quotas, SyncError> {
-        let inbox = self.shared.store.namespace().inbox_of(user);
-        let mut roots = Vec::new();
-        for (root, quota) in self.shared.store.quotas()?.list(inbox.as_str())? {
-            if let Some(name) = root.mailbox().filter(|name| name.is_within(&inbox)) {
-                roots.push((quota_on_wire(&name, quota.limits, quota.modseq), name));
-            }
-        }
-        let used: HashSet<&MailboxName> = folders
-            .iter()
-            .filter_map(|folder| {
-                let covers = |name: &&MailboxName| folder.name.is_within(name);
-                let names = roots.iter().map(|(_, name)| name);
-                names.filter(covers).max_by_key(|name| name.as_str().len())
-            })
+        let roots = self.roots_of(user)?;
+        let names = folders.iter().map(|folder| &folder.name);
+        let used: HashSet<&MailboxName> = names
+            .filter_map(|name| root_of(name, &roots))
             .chain(remote.iter().map(|quota| &quota.root))
             .collect();
         let local = roots
             .iter()
-            .filter(|(_, name)| used.contains(name))
-            .map(|(quota, name)| (name.clone(), Some(Comparable(quota.clone()))))
+            .filter(|quota| used.contains(&quota.root))
+            .map(|quota| (quota.root.clone(), Some(Comparable(quota.clone()))))
             .collect();
         let remote = remote
             .iter()
@@ -500,6 +495,42 @@ impl Session {
             .collect();
         Ok(Quotas { local, remote })
     }
+
+    /// The roots in a user's tree that these mailboxes use.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub(super) fn quotas_in_use<'n>(
+        &self,
+        user: &UserId,
+        mailboxes: impl Iterator<Item = &'n MailboxName>,
+    ) -> Result<Vec<Quota>, SyncError> {
+        let mut roots = self.roots_of(user)?;
+        let used: HashSet<MailboxName> = mailboxes
+            .filter_map(|name| root_of(name, &roots).cloned())
+            .collect();
+        roots.retain(|quota| used.contains(&quota.root));
+        Ok(roots)
+    }
+
+    /// All roots in a user's tree.
+    fn roots_of(&self, user: &UserId) -> Result<Vec<Quota>, SyncError> {
+        let inbox = self.shared.store.namespace().inbox_of(user);
+        let roots = self.shared.store.quotas()?.list(inbox.as_str())?;
+        let inside = roots.into_iter().filter_map(|(root, quota)| {
+            let name = root.mailbox().filter(|name| name.is_within(&inbox))?;
+            Some(quota_on_wire(&name, quota.limits, quota.modseq))
+        });
+        Ok(inside.collect())
+    }
+}
+
+/// The root that counts a mailbox.
+fn root_of<'r>(mailbox: &MailboxName, roots: &'r [Quota]) -> Option<&'r MailboxName> {
+    let names = roots.iter().map(|quota| &quota.root);
+    names
+        .filter(|root| mailbox.is_within(root))
+        .max_by_key(|root| root.as_str().len())
 }
 
 /// Quota roots of both sides.

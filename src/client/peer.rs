@@ -123,6 +123,8 @@ pub struct Peer {
     pub sent: Sent,
     /// The replica wants to know under which name we log a run.
     pub takes_run_ids: bool,
+    /// The replica tells digests of users' states.
+    pub tells_digests: bool,
 }
 
 impl Peer {
@@ -141,6 +143,7 @@ impl Peer {
             unmailbox_id: false,
             sent: Sent::default(),
             takes_run_ids: false,
+            tells_digests: false,
         }
     }
 
@@ -168,7 +171,7 @@ impl Peer {
     /// # Errors
     /// If the connection is lost.
     pub async fn send_get(&mut self, get: &Get) -> Result<Ticket, PeerError> {
-        let ticket = self.begin_long(name_of(get));
+        let ticket = self.begin_long(get.name());
         get.write(self.queue(), LiteralStyle::Plus);
         self.finish().await?;
         Ok(ticket)
@@ -469,21 +472,6 @@ impl Peer {
             .finish()
             .map_err(|error| nonsense(error.to_string()))?;
         Ok(Answer::decode(line))
-    }
-}
-
-/// The sub-command, for messages.
-fn name_of(get: &Get) -> &'static str {
-    match get {
-        Get::User(_) => "USER",
-        Get::Meta(_) => "META",
-        Get::Mailboxes(_) => "MAILBOXES",
-        Get::UniqueIds(_) => "UNIQUEIDS",
-        Get::FullMailbox(_) => "FULLMAILBOX",
-        Get::Quota(_) => "QUOTA",
-        Get::Annotation(_) => "ANNOTATION",
-        Get::Fetch(_) => "FETCH",
-        Get::FetchSieve(_) => "FETCH_SIEVE",
     }
 }
 

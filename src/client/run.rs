@@ -11,13 +11,14 @@ use crate::client::activity::Sent;
 use crate::client::connect::ConnectError;
 use crate::client::error::SyncError;
 use crate::client::options::{Mode, ModeError, Options};
+use crate::client::queue::Queue;
 use crate::client::renewal::{self, Lasting, Renewal, Setup};
 use crate::client::report::Reporter;
 use crate::client::rolling::Rolling;
 use crate::client::session::Shared;
 use crate::client::stop::Stop;
 use crate::client::summary::Summary;
-use crate::client::worker::{Dialer, Item, Queue, WorkerError, work};
+use crate::client::worker::{Dialer, Item, WorkerError, work};
 use crate::config::ConfigError;
 use crate::mail::{MailboxName, NameError, UserId};
 use crate::service::credentials::CredentialError;
@@ -324,12 +325,16 @@ fn once(
     let jobs = options
         .jobs()
         .min(u8::try_from(items.len()).unwrap_or(u8::MAX));
-    let queue = Queue::new(items, jobs);
-    let skip_locked = mode == Mode::All;
+    let all = mode == Mode::All;
+    // What is forced upon the replica, or only looked at, is compared in full.
+    let queue = match all && !options.no_copy_back && !options.dry_run {
+        true => Queue::of_doubtful(items, jobs),
+        false => Queue::new(items, jobs),
+    };
     let summary = Summary::begin(shared, Sent::default(), None);
     let span = tracing::error_span!("run", sync_run_id = %summary.run);
     let result = span.in_scope(|| {
-        let result = work(dialer, shared, &queue, skip_locked, &summary.run);
+        let result = work(dialer, shared, &queue, all, &summary.run);
         summary.tell(shared, shared.activity.sent(), result.is_ok());
         result
     });

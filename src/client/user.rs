@@ -109,7 +109,13 @@ impl Session {
         result
     }
 
-    fn tell_user(&self, user: &UserId, result: &Result<(), SyncError>, start: Instant, sent: Sent) {
+    pub(super) fn tell_user(
+        &self,
+        user: &UserId,
+        result: &Result<(), SyncError>,
+        start: Instant,
+        sent: Sent,
+    ) {
         if let Err(error) = result
             && self.comes_again(error.failure())
         {

@@ -1,7 +1,6 @@
 //! Work that goes on over new connections when one is lost, and by several connections at once.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use tokio::sync::Notify;
 use crate::client::connect::{Backoff, ConnectError, Connected, Connector};
 use crate::client::error::SyncError;
 use crate::client::local::Local;
+use crate::client::queue::Queue;
 use crate::client::session::{Session, Shared};
 use crate::client::user::UserUnderWay;
 use crate::mail::{MailboxName, UserId};
@@ -198,8 +198,8 @@ fn open_session(shared: &Arc<Shared>, connected: Connected) -> Result<Session, S
     ))
 }
 
-/// How often a connection that is not made yet is asked whether it is still needed.
-pub const LOOK_FOR_WORK: Duration = Duration::from_millis(50);
+/// How often a connection that is being made, or has nothing to do, looks whether it is needed.
+pub const LOOK_FOR_WORK: Duration = Duration::from_millis(5);
 
 /// How often one item may cost the connection before it is given up.
 const LOST_CONNECTIONS: u32 = 4;
@@ -235,67 +235,6 @@ pub async fn replicate(
         }
     }
     Ok(Err(lost.unwrap_or(SyncError::Interrupted)))
-}
-
-/// Items that several connections share.
-#[derive(Debug)]
-pub struct Queue {
-    items: Mutex<VecDeque<Item>>,
-    /// Those of which something was locked when it was their turn.
-    locked: Mutex<VecDeque<Item>>,
-    /// Connections that share them.
-    jobs: u8,
-    failed: AtomicBool,
-}
-
-impl Queue {
-    /// A queue of these for so many connections.
-    pub fn new(items: impl IntoIterator<Item = Item>, jobs: u8) -> Queue {
-        Queue {
-            items: Mutex::new(items.into_iter().collect()),
-            locked: Mutex::default(),
-            jobs,
-            failed: AtomicBool::new(false),
-        }
-    }
-
-    /// The next few items for one connection: fewer towards the end, so that all end together.
-    fn some(&self) -> Vec<Item> {
-        let Ok(mut items) = self.items.lock() else {
-            return Vec::new();
-        };
-        let share = items.len() / (2 * usize::from(self.jobs.max(1)));
-        let count = share.clamp(1, ASK_AHEAD).min(items.len());
-        items.drain(..count).collect()
-    }
-
-    /// Waits until no item is left that nobody works on.
-    async fn nothing_left(&self) {
-        while !self.items.lock().map_or(true, |items| items.is_empty()) {
-            tokio::time::sleep(LOOK_FOR_WORK).await;
-        }
-    }
-
-    /// Puts an item at the very end.
-    fn put_off(&self, item: Item) {
-        let mut locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
-        locked.push_back(item);
-    }
-
-    /// The next item that was put off.
-    fn put_off_item(&self) -> Option<Item> {
-        let mut locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
-        locked.pop_front()
-    }
-
-    /// Whether something failed.
-    pub fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Relaxed)
-    }
-
-    fn fail(&self) {
-        self.failed.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Works on a queue over as many connections as it is for, or as the replica takes. With
@@ -337,12 +276,12 @@ pub fn work(
             work_on(dialer, session, queue, skip_locked).await
         })
     };
-    if queue.jobs <= 1 {
+    if queue.jobs() <= 1 {
         return work(true);
     }
     let work = &work;
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..queue.jobs)
+        let threads: Vec<_> = (0..queue.jobs())
             .map(|number| scope.spawn(move || work(number == 0)))
             .collect();
         let mut result = Ok(());
@@ -356,8 +295,6 @@ pub fn work(
     })
 }
 
-/// Users about whom the replica is asked at once, before it is their turn.
-const ASK_AHEAD: usize = 16;
 /// Users to whom everything was sent and of whom answers are due.
 const UNDER_WAY: usize = 8;
 
@@ -399,13 +336,20 @@ struct Worker<'a> {
 
 impl Worker<'_> {
     async fn run(&mut self) -> Result<(), WorkerError> {
+        self.leave_out_unchanged().await;
         let mut coming = VecDeque::new();
         loop {
             if coming.is_empty() {
                 self.ask_ahead(&mut coming).await;
             }
             let Some(item) = coming.pop_front() else {
-                break;
+                self.end_all().await?;
+                if self.queue.is_exhausted() {
+                    return self.wait_for_what_is_locked().await;
+                }
+                // Another connection may still find users with whom it wants help.
+                tokio::time::sleep(LOOK_FOR_WORK).await;
+                continue;
             };
             self.session.shared.go_on()?;
             match &item {
@@ -417,8 +361,15 @@ impl Worker<'_> {
                 self.end_oldest().await?;
             }
         }
-        self.end_all().await?;
-        self.wait_for_what_is_locked().await
+    }
+
+    /// Finds out which users need not be replicated. Trouble with that only makes the rest longer.
+    async fn leave_out_unchanged(&mut self) {
+        while let Some(mut share) = self.queue.share() {
+            if let Err(error) = self.session.leave_out_unchanged(&mut share.users).await {
+                tracing::debug!("not all digests were compared: {error}");
+            }
+        }
     }
 
     /// What was locked when it was its turn comes at the end, and is waited for.

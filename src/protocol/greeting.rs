@@ -10,6 +10,10 @@ pub const UNMAILBOX_ID: &str = "UNMAILBOX-ID";
 /// ours (docs/protocol-extensions.md); the original's client ignores it in a banner.
 pub const RUN_ID: &str = "X-RUN-ID";
 
+/// The capability, the sub-command of GET and its data line, by which users whose state is the
+/// same on both sides are passed over (docs/protocol-extensions.md).
+pub const DIGEST: &str = "X-DIGEST";
+
 /// The capability by which COMPRESS ZSTD is possible (docs/protocol-extensions.md).
 const ZSTD: &str = "X-ZSTD";
 
@@ -32,6 +36,8 @@ pub struct Capabilities {
     pub unmailbox_id: bool,
     /// X-RUN-ID.
     pub run_id: bool,
+    /// X-DIGEST.
+    pub digest: bool,
 }
 
 impl Capabilities {
@@ -54,6 +60,7 @@ impl Capabilities {
             (self.replication_archive, "REPLICATION-ARCHIVE"),
             (self.unmailbox_id, UNMAILBOX_ID),
             (self.run_id, RUN_ID),
+            (self.digest, DIGEST),
         ] {
             if offered {
                 line(text);
@@ -67,6 +74,7 @@ impl Capabilities {
         Capabilities {
             zstd: self.zstd && extensions,
             run_id: self.run_id && extensions,
+            digest: self.digest && extensions,
             ..self
         }
     }
@@ -93,6 +101,7 @@ impl Capabilities {
             "REPLICATION-ARCHIVE" => self.replication_archive = true,
             UNMAILBOX_ID => self.unmailbox_id = true,
             RUN_ID => self.run_id = true,
+            DIGEST => self.digest = true,
             _ => {}
         }
         false
@@ -151,12 +160,16 @@ mod tests {
     }
 
     #[test]
-    fn our_own_capability() {
-        let banner = "* SASL PLAIN\r\n* X-RUN-ID\r\n* OK r.example.org Cyrus sync server x\r\n";
-        assert!(read(banner).run_id);
+    fn our_own_capabilities() {
+        let banner = "* SASL PLAIN\r\n* X-RUN-ID\r\n* X-DIGEST\r\n\
+                      * OK r.example.org Cyrus sync server x\r\n";
+        let capabilities = read(banner);
+        assert!(capabilities.run_id && capabilities.digest);
         let mut out = Vec::new();
-        read(banner).write_banner(&mut out, "r.example.org", "x");
+        capabilities.write_banner(&mut out, "r.example.org", "x");
         assert_eq!(String::from_utf8(out).unwrap(), banner);
+        let without = capabilities.with_extensions(false);
+        assert!(!without.run_id && !without.digest);
     }
 
     #[test]

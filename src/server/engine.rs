@@ -122,6 +122,7 @@ impl Engine {
             Get::Annotation(mailbox) => get::annotations(self, mailbox.as_ref(), output),
             Get::Fetch(fetch) => get::fetch(self, &fetch, output),
             Get::FetchSieve(script) => get::fetch_sieve(self, &script, output),
+            Get::Digests(users) => get::digests(self, &users, output),
         }
     }
 

@@ -4,15 +4,17 @@ use std::io;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use tracing::debug;
 
 use super::engine::Engine;
 use super::failure::Failure;
 use super::output::{Output, STYLE};
 use crate::dlist::{FileHeader, write_file_header};
-use crate::exchange::{Records, intermediate_item, mailbox_item};
+use crate::exchange::{Records, UserState, intermediate_item, mailbox_item};
 use crate::mail::{Guid, MailboxKind, MailboxName, TypeFlags, UniqueId, UserId};
 use crate::protocol::command::{
     Answer, Fetch, MailboxAnswer, MailboxItem, MailboxWriter, Quota, Record, ScriptKey, SeenState,
+    UserDigest,
 };
 use crate::protocol::reply::Refusal;
 use crate::spool::SpoolError;
@@ -26,48 +28,121 @@ use crate::spool::quota::QuotaRoot;
 
 /// GET USER: all mailboxes of a user, their quota roots, and then what GET META tells.
 pub fn user(engine: &mut Engine, user: &UserId, output: &mut Output<'_>) -> Result<(), Failure> {
-    let items = {
-        let lock = engine.store.locks.user(user, LockKind::Shared)?;
-        let entries = engine.list.of_user(user, Deleted::Include)?;
-        items_of(engine, &lock, &entries)?
-    };
-    let mut roots: Vec<QuotaRoot> = Vec::new();
-    let mut exists = false;
-    for item in items {
-        exists |= !item.mailbox_type.flags.contains(TypeFlags::INTERMEDIATE);
-        let root = item
-            .quota_root
-            .as_deref()
-            .and_then(|root| QuotaRoot::parse(root).ok());
-        roots.extend(root.filter(|root| !roots.contains(root)));
+    let state = state_of(engine, user)?;
+    let exists = exists(&state);
+    for item in state.mailboxes {
         mailbox_line(item, output)?;
     }
-    for root in &roots {
-        quota_line(engine, root, output)?;
+    for quota in state.quotas {
+        output.answer(&Answer::Quota(quota))?;
     }
     if exists {
-        meta(engine, user, output)
-    } else {
-        Ok(())
+        meta_lines(state.seen, state.subscriptions, output)?;
+        scripts(engine, user, output)?;
     }
+    Ok(())
 }
 
 /// GET META: seen state, subscriptions and, unless they travel as messages, Sieve scripts.
 pub fn meta(engine: &mut Engine, user: &UserId, output: &mut Output<'_>) -> Result<(), Failure> {
-    let seen = engine.store.seen(&mut engine.list, user, Create::No)?;
-    for (unique_id, state) in seen.map_or_else(|| Ok(Vec::new()), |mut seen| seen.all())? {
-        output.answer(&Answer::Seen(SeenState {
-            unique_id,
-            last_read: state.last_read,
-            last_uid: state.last_uid,
-            last_change: state.last_change,
-            seen_uids: state.seen_uids,
-        }))?;
+    let seen = seen_of(engine, user)?;
+    let subscriptions = engine.store.subscriptions(&mut engine.list, user)?;
+    meta_lines(seen, subscriptions, output)?;
+    scripts(engine, user, output)
+}
+
+/// GET X-DIGEST: the digests of the states of those users who exist here. Of one whose state
+/// cannot be told nothing is said: the client then asks as ever, and learns why.
+pub fn digests(
+    engine: &mut Engine,
+    users: &[UserId],
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
+    if !engine.sieve_mailbox {
+        // Scripts that do not travel as messages are in no digest.
+        return Err(Failure::Refused(Refusal::ProtocolError));
     }
-    let names = engine.store.subscriptions(&mut engine.list, user)?;
-    if !names.is_empty() {
-        output.answer(&Answer::Lsub(names))?;
+    for user in users {
+        match state_of(engine, user) {
+            Ok(state) if exists(&state) => output.answer(&Answer::Digest(UserDigest {
+                user: user.clone(),
+                digest: state.digest(),
+            }))?,
+            Ok(_) => {}
+            Err(failure) => debug!(sync_user = %user, "no digest of {user}: {failure}"),
+        }
     }
+    Ok(())
+}
+
+/// What GET USER tells, but Sieve scripts that do not travel as messages.
+fn state_of(engine: &mut Engine, user: &UserId) -> Result<UserState, Failure> {
+    let mailboxes = {
+        let lock = engine.store.locks.user(user, LockKind::Shared)?;
+        let entries = engine.list.of_user(user, Deleted::Include)?;
+        items_of(engine, &lock, &entries)?
+    };
+    let mut state = UserState {
+        quotas: quotas_of(engine, &mailboxes)?,
+        mailboxes,
+        ..UserState::default()
+    };
+    if exists(&state) {
+        state.seen = seen_of(engine, user)?;
+        state.subscriptions = engine.store.subscriptions(&mut engine.list, user)?;
+    }
+    Ok(state)
+}
+
+/// Whether the user has a mailbox.
+fn exists(state: &UserState) -> bool {
+    let is_real = |item: &MailboxItem| !item.mailbox_type.flags.contains(TypeFlags::INTERMEDIATE);
+    state.mailboxes.iter().any(is_real)
+}
+
+fn quotas_of(engine: &Engine, mailboxes: &[MailboxItem]) -> Result<Vec<Quota>, Failure> {
+    let mut roots: Vec<QuotaRoot> = Vec::new();
+    for item in mailboxes {
+        let root = item.quota_root.as_deref();
+        let root = root.and_then(|root| QuotaRoot::parse(root).ok());
+        roots.extend(root.filter(|root| !roots.contains(root)));
+    }
+    let mut quotas = Vec::new();
+    for root in &roots {
+        quotas.extend(quota_of(engine, root)?);
+    }
+    Ok(quotas)
+}
+
+fn seen_of(engine: &mut Engine, user: &UserId) -> Result<Vec<SeenState>, Failure> {
+    let Some(mut seen) = engine.store.seen(&mut engine.list, user, Create::No)? else {
+        return Ok(Vec::new());
+    };
+    let states = seen.all()?.into_iter().map(|(unique_id, state)| SeenState {
+        unique_id,
+        last_read: state.last_read,
+        last_uid: state.last_uid,
+        last_change: state.last_change,
+        seen_uids: state.seen_uids,
+    });
+    Ok(states.collect())
+}
+
+fn meta_lines(
+    seen: Vec<SeenState>,
+    subscriptions: Vec<MailboxName>,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
+    for state in seen {
+        output.answer(&Answer::Seen(state))?;
+    }
+    if !subscriptions.is_empty() {
+        output.answer(&Answer::Lsub(subscriptions))?;
+    }
+    Ok(())
+}
+
+fn scripts(engine: &mut Engine, user: &UserId, output: &mut Output<'_>) -> Result<(), Failure> {
     if !engine.sieve_mailbox {
         for script in super::apply::sieve::states(engine, user)? {
             output.answer(&Answer::Sieve(script))?;
@@ -202,25 +277,25 @@ pub fn quota(
     root: &MailboxName,
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
-    quota_line(engine, &QuotaRoot::of_mailbox(root), output)
+    if let Some(quota) = quota_of(engine, &QuotaRoot::of_mailbox(root))? {
+        output.answer(&Answer::Quota(quota))?;
+    }
+    Ok(())
 }
 
-fn quota_line(engine: &Engine, root: &QuotaRoot, output: &mut Output<'_>) -> Result<(), Failure> {
+fn quota_of(engine: &Engine, root: &QuotaRoot) -> Result<Option<Quota>, Failure> {
     let Some(quota) = engine.store.quotas()?.get(root)? else {
-        return Ok(());
+        return Ok(None);
     };
     let limit = |limit: Option<u64>| limit.and_then(|limit| u32::try_from(limit).ok());
-    let Some(name) = root.mailbox() else {
-        return Ok(());
-    };
-    Ok(output.answer(&Answer::Quota(Quota {
+    Ok(root.mailbox().map(|name| Quota {
         root: name,
         storage: limit(quota.limits.storage),
         messages: limit(quota.limits.messages),
         annotation_storage: limit(quota.limits.annotation_storage),
         folders: limit(quota.limits.mailboxes),
         modseq: Some(quota.modseq),
-    }))?)
+    }))
 }
 
 /// GET ANNOTATION: the annotations of the server. With a mailbox name 3.6.1 answers nothing

@@ -150,6 +150,7 @@ impl<'a> Login<'a> {
             replication_archive: false,
             unmailbox_id: true,
             run_id: true,
+            digest: true,
         }
         .with_extensions(self.context.config().replication.extensions);
         send_banner(self.context, &mut self.connection, &banner).await

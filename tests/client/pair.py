@@ -36,7 +36,7 @@ class Pair:
     """`settings` are those of the command line, which scenarios may heed."""
 
     def __init__(self, directory, base, kind, binary, settings):
-        self.dir, self.base, self.settings = directory, base, settings
+        self.dir, self.base, self.kind, self.settings = directory, base, kind, settings
         # All that is logged is logged to `witness` as well, which nobody replicates. A replica that
         # is gone for a moment is tried again soon.
         self.master = Instance(directory + "/m", base, options=(

@@ -7,10 +7,12 @@ use super::mailbox::{PairWriter, Role};
 use super::meta::annotation_value;
 use super::record::RecordList;
 use super::{
-    AnnotationKey, MailboxItem, Quota, Script, ScriptState, SeenState, names_that_can_exist,
+    AnnotationKey, MailboxItem, Quota, Script, ScriptState, SeenState, UserDigest,
+    names_that_can_exist,
 };
 use crate::dlist::{FileHeader, LiteralStyle, write_file_header};
 use crate::mail::{Guid, MailboxName};
+use crate::protocol::greeting::DIGEST;
 
 /// A data line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub enum Answer {
     Annotation(AnnotationKey, Vec<u8>),
     /// The messages that RESERVE did not find.
     Missing(Vec<Guid>),
+    /// The digest of a user's state (docs/protocol-extensions.md).
+    Digest(UserDigest),
     /// The capabilities that are enabled.
     Enabled(Vec<String>),
     /// A message file, which was given to the sink; `None` (`NIL`) if the file is damaged.
@@ -76,6 +80,7 @@ impl Answer {
                 annotation_value(fields()?)?,
             ),
             "MISSING" => Answer::Missing(guids("MISSING", value.as_list()?)?),
+            DIGEST => Answer::Digest(UserDigest::decode(fields()?)?),
             "ENABLED" => Answer::Enabled(names_that_can_exist(value.as_list()?, |name| {
                 Ok::<_, std::convert::Infallible>(name.to_owned())
             })),
@@ -121,6 +126,11 @@ impl Answer {
             Answer::Missing(guids) => {
                 out.extend_from_slice(b"MISSING ");
                 write_guids(out, guids);
+            }
+            Answer::Digest(digest) => {
+                out.extend_from_slice(DIGEST.as_bytes());
+                out.push(b' ');
+                digest.write(out, style);
             }
             Answer::Enabled(names) => {
                 out.extend_from_slice(b"ENABLED ");

@@ -5,6 +5,7 @@
 //! [`LineDecoder`] and [`FileSink`].
 
 mod answer;
+mod digest;
 mod error;
 mod files;
 mod line;
@@ -15,6 +16,7 @@ mod record;
 mod request;
 
 pub use answer::{Answer, MailboxAnswer};
+pub use digest::{StateDigest, StateDigestError, UserDigest};
 pub use error::{DecodeError, RecordProblem};
 pub use files::{Fetch, Reserve};
 pub use line::{DecodedLine, FileSink, LineDecoder, NoFiles};

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::dlist::{Fields, FileHeader, LiteralStyle, Value, write_number, write_text};
 use crate::mail::{MailboxName, Partition, Uid, UidValidity, UniqueId, UserId};
+use crate::protocol::greeting::DIGEST;
 
 /// The verbs that have a sub-command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub enum Get {
     Fetch(Fetch),
     /// A Sieve script.
     FetchSieve(ScriptKey),
+    /// The digests of these users' states (docs/protocol-extensions.md).
+    Digests(Vec<UserId>),
 }
 
 /// How far a change of the mailbox list reaches. Without a Murder there is no difference.
@@ -215,6 +218,7 @@ impl Get {
             Get::Annotation(_) => "ANNOTATION",
             Get::Fetch(_) => "FETCH",
             Get::FetchSieve(_) => "FETCH_SIEVE",
+            Get::Digests(_) => DIGEST,
         }
     }
 
@@ -233,6 +237,7 @@ impl Get {
                 _ => Some(existing_mailbox(value)?),
             }),
             "FETCH" => Get::Fetch(Fetch::decode(value.fields()?)?),
+            DIGEST => Get::Digests(names_that_can_exist(value.as_list()?, UserId::parse)),
             "FETCH_SIEVE" => Get::FetchSieve(ScriptKey::decode(value.fields()?)?),
             _ => return Err(unknown(Verb::Get, name)),
         })
@@ -269,6 +274,11 @@ impl Get {
             Get::FetchSieve(script) => {
                 out.extend_from_slice(b"FETCH_SIEVE ");
                 script.write(out, style);
+            }
+            Get::Digests(users) => {
+                out.extend_from_slice(DIGEST.as_bytes());
+                out.push(b' ');
+                PairWriter::new(out, style).texts(users.iter().map(UserId::as_str));
             }
         }
         out.extend_from_slice(b"\r\n");

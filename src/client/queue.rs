@@ -1,0 +1,199 @@
+//! Items that several connections share.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::client::worker::{Item, LOOK_FOR_WORK};
+use crate::mail::UserId;
+
+/// Users about whom the replica is asked at once, before it is their turn.
+const ASK_AHEAD: usize = 16;
+
+/// Users whose digests one connection compares before it looks for others again.
+const COMPARE: usize = 4096;
+
+/// Items that several connections share.
+#[derive(Debug)]
+pub struct Queue {
+    stock: Mutex<Stock>,
+    /// Connections that share them.
+    jobs: u8,
+    failed: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Stock {
+    /// Users of whom it may turn out that nothing needs to be done.
+    doubtful: VecDeque<UserId>,
+    /// Connections that are about to find that out.
+    comparing: usize,
+    /// What is to be replicated.
+    items: VecDeque<Item>,
+    /// That of which something was locked when it was its turn.
+    locked: VecDeque<Item>,
+}
+
+impl Queue {
+    /// A queue of these for so many connections.
+    pub fn new(items: impl IntoIterator<Item = Item>, jobs: u8) -> Queue {
+        let stock = Stock {
+            items: items.into_iter().collect(),
+            ..Stock::default()
+        };
+        Queue {
+            stock: Mutex::new(stock),
+            jobs: jobs.max(1),
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    /// The same, but the users are to be compared by their digests before they are replicated.
+    pub fn of_doubtful(items: impl IntoIterator<Item = Item>, jobs: u8) -> Queue {
+        let mut stock = Stock::default();
+        for item in items {
+            match item {
+                Item::User(user) => stock.doubtful.push_back(user),
+                other => stock.items.push_back(other),
+            }
+        }
+        Queue {
+            stock: Mutex::new(stock),
+            ..Queue::new([], jobs)
+        }
+    }
+
+    /// For how many connections it is.
+    pub fn jobs(&self) -> u8 {
+        self.jobs
+    }
+
+    /// One connection's share of the users who are to be compared; `None` if there are no more.
+    pub fn share(&self) -> Option<Share<'_>> {
+        let mut stock = self.lock();
+        let count = stock.doubtful.len().div_ceil(usize::from(self.jobs));
+        let users: Vec<UserId> = stock.doubtful.drain(..count.min(COMPARE)).collect();
+        if users.is_empty() {
+            return None;
+        }
+        stock.comparing += 1;
+        Some(Share { queue: self, users })
+    }
+
+    /// The next few items for one connection: fewer towards the end, so that all end together.
+    pub fn some(&self) -> Vec<Item> {
+        let mut stock = self.lock();
+        let share = stock.items.len() / (2 * usize::from(self.jobs));
+        let count = share.clamp(1, ASK_AHEAD).min(stock.items.len());
+        stock.items.drain(..count).collect()
+    }
+
+    /// Whether everything was taken, and nothing can come any more.
+    pub fn is_exhausted(&self) -> bool {
+        let stock = self.lock();
+        stock.items.is_empty() && stock.doubtful.is_empty() && stock.comparing == 0
+    }
+
+    /// Waits until no item is left that nobody works on.
+    pub async fn nothing_left(&self) {
+        while !self.is_exhausted() {
+            tokio::time::sleep(LOOK_FOR_WORK).await;
+        }
+    }
+
+    /// Puts an item at the very end.
+    pub fn put_off(&self, item: Item) {
+        self.lock().locked.push_back(item);
+    }
+
+    /// The next item that was put off.
+    pub fn put_off_item(&self) -> Option<Item> {
+        self.lock().locked.pop_front()
+    }
+
+    /// Whether something failed.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Something failed.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Stock> {
+        self.stock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Users whom one connection compares. Those who are left when it is dropped are replicated.
+#[derive(Debug)]
+pub struct Share<'q> {
+    queue: &'q Queue,
+    /// The users.
+    pub users: Vec<UserId>,
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        let mut stock = self.queue.lock();
+        stock.comparing -= 1;
+        stock.items.extend(self.users.drain(..).map(Item::User));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn users(count: u32) -> impl Iterator<Item = Item> {
+        (0..count).map(|number| Item::User(UserId::parse(&format!("u{number}")).unwrap()))
+    }
+
+    #[test]
+    fn what_was_not_found_equal_is_replicated() {
+        let queue = Queue::of_doubtful(users(100), 2);
+        assert!(queue.some().is_empty());
+        let mut share = queue.share().unwrap();
+        assert_eq!(share.users.len(), 50);
+        share.users.truncate(3);
+        drop(share);
+        assert_eq!(queue.some().len(), 1);
+        let mut compared = 50;
+        while let Some(mut share) = queue.share() {
+            compared += share.users.len();
+            share.users.clear();
+            assert!(!queue.is_exhausted());
+        }
+        assert_eq!(compared, 100);
+        assert_eq!(queue.some().len(), 1);
+        assert_eq!(queue.some().len(), 1);
+        assert!(queue.is_exhausted());
+    }
+
+    #[test]
+    fn what_is_being_compared_may_come_back() {
+        let queue = Queue::of_doubtful(users(1), 1);
+        let share = queue.share();
+        assert!(queue.share().is_none());
+        assert!(!queue.is_exhausted());
+        drop(share);
+        assert_eq!(queue.some().len(), 1);
+        assert!(queue.is_exhausted());
+    }
+
+    #[test]
+    fn shares_get_smaller_towards_the_end() {
+        let queue = Queue::new(users(64), 2);
+        let mut sizes = Vec::new();
+        loop {
+            let some = queue.some().len();
+            if some == 0 {
+                break;
+            }
+            sizes.push(some);
+        }
+        assert_eq!(sizes.iter().sum::<usize>(), 64);
+        assert_eq!((sizes[0], sizes[sizes.len() - 1]), (16, 1));
+    }
+}
