@@ -180,3 +180,6 @@ impl Engine {
         result.map_err(|error| Failure::Store(error.in_mailbox(mailbox)))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -128,6 +128,14 @@ impl Store {
     pub fn open_again(config: Config) -> Result<Store, StoreError> {
         let disk = Disk::new(config.process.umask, config.locks.timeout)
             .confined_to(config.places.directories());
+        Store::through(config, disk)
+    }
+
+    /// The same through a door to the disk that the caller has.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn through(config: Config, disk: Disk) -> Result<Store, StoreError> {
         let layout = Layout::new(config.places.clone(), config.namespace.clone());
         let time_zone = server_time_zone();
         let formats = Formats {
