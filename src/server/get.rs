@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::engine::Engine;
 use super::failure::Failure;
@@ -363,6 +363,10 @@ fn send_file(
     let file = engine.store.disk.open_read(path)?;
     let size = u32::try_from(size).ok();
     let Some(size) = size.filter(|_| guid_of(&file).is_ok_and(|guid| guid == fetch.guid)) else {
+        warn!(
+            sync_mailbox = %fetch.mailbox,
+            "{} is not the message {} that is asked for: not sent", path.display(), fetch.guid
+        );
         return Ok(output.answer(&Answer::Message(None))?);
     };
     let header = FileHeader {

@@ -1,6 +1,6 @@
 //! APPLY RESERVE and APPLY MESSAGE: message files on their way into mailboxes (commands §3).
 
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::activity::Activity;
 use super::engine::Engine;
@@ -10,6 +10,7 @@ use crate::dlist::FileHeader;
 use crate::mail::{Guid, Partition};
 use crate::protocol::command::{Answer, FileSink, Reserve};
 use crate::protocol::reply::Refusal;
+use crate::service::event;
 use crate::spool::SpoolError;
 use crate::spool::disk::LockKind;
 use crate::spool::mailboxes::MailboxEntry;
@@ -73,12 +74,19 @@ fn reserve_from(
         let Ok(position) = wanted.binary_search(&record.guid) else {
             continue;
         };
-        if record.has_file()
-            && engine
-                .staging
-                .reserve(partition, &record.guid, &mailbox.message_path(&record))?
-        {
-            wanted.remove(position);
+        if record.has_file() {
+            let path = mailbox.message_path(&record);
+            if engine.staging.reserve(partition, &record.guid, &path)? {
+                wanted.remove(position);
+            } else {
+                // It stays wanted: another mailbox may have it, or the client sends it.
+                error!(
+                    message_id = event::STORE_ERROR,
+                    sync_mailbox = %entry.name,
+                    "{} is missing, or not the message {} of uid {} any more: not used",
+                    path.display(), record.guid, record.uid
+                );
+            }
         }
         if wanted.is_empty() {
             break;

@@ -164,7 +164,7 @@ impl Store {
             idle,
         };
         store.check_directories()?;
-        store.mailbox_list()?;
+        store.open_list()?;
         Ok(store)
     }
 
@@ -205,11 +205,20 @@ impl Store {
         self.layout.namespace()
     }
 
-    /// Opens the mailbox list; each session opens its own.
+    /// Opens the mailbox list, which exists since the store was opened; each session opens its own.
     ///
     /// # Errors
-    /// If it cannot be opened, or is of an old form.
+    /// If it has gone, cannot be opened, or is of an old form.
     pub fn mailbox_list(&self) -> Result<MailboxList, SpoolError> {
+        let path = &self.layout.places().mailboxes_db;
+        if self.disk.metadata(path)?.is_none() {
+            return Err(SpoolError::corrupt(path, 0, "does not exist any more"));
+        }
+        self.open_list()
+    }
+
+    /// Opens the mailbox list, creating it if there is none.
+    fn open_list(&self) -> Result<MailboxList, SpoolError> {
         MailboxList::open(
             &self.disk,
             &self.layout.places().mailboxes_db,

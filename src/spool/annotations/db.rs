@@ -8,7 +8,7 @@ use super::key::{Key, user_field, user_of_field};
 use super::value::{self, StoredValue};
 use crate::mail::{Annotation, UniqueId, UserId};
 use crate::spool::SpoolError;
-use crate::spool::cyrusdb::{Backend, Create, Db, Transaction};
+use crate::spool::cyrusdb::{Backend, Db, Transaction};
 use crate::spool::disk::Disk;
 
 /// Whose annotations.
@@ -65,11 +65,10 @@ impl AnnotationDb {
     /// # Errors
     /// If it cannot be opened.
     pub fn open(disk: &Disk, path: &Path, backend: Backend) -> Result<AnnotationDb, SpoolError> {
-        let db = Db::open(disk, path, backend, Create::Yes)?;
         Ok(AnnotationDb {
             disk: disk.clone(),
             path: path.to_owned(),
-            db: db.ok_or_else(|| SpoolError::corrupt(path, 0, "could not be created"))?,
+            db: Db::open_vital(disk, path, backend)?,
         })
     }
 

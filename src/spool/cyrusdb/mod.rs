@@ -30,7 +30,7 @@ mod twoskip;
 use std::fmt::Debug;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::disk::{Disk, DiskError, if_exists};
 use crate::mail::UnixTime;
@@ -219,6 +219,20 @@ impl Db {
         }))
     }
 
+    /// Opens a database on which all mailboxes depend, creating it if there is none. An empty file,
+    /// which is as good as none elsewhere, is damaged here: nothing begins anew because something
+    /// emptied it. (Of [`Backend::Flat`] it is a database without records.)
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub fn open_vital(disk: &Disk, path: &Path, backend: Backend) -> Result<Db, DbError> {
+        if backend != Backend::Flat && stays_empty(disk, path)? {
+            return Err(DbError::corrupt(path, 0, "the file is empty"));
+        }
+        let opened = Db::open(disk, path, backend, Create::Yes)?;
+        opened.ok_or_else(|| DbError::corrupt(path, 0, "could not be created"))
+    }
+
     /// The value of `key`.
     pub fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, DbError> {
         let deadline = self.disk.lock_deadline();
@@ -393,6 +407,21 @@ fn open_engine(
 const MAGIC_START: &[u8; 4] = b"\xa1\x02\x8b\x0d";
 
 /// The backend that the magic of a file names; `None` without magic.
+/// How long whoever creates a database may take to fill the file.
+const TIME_TO_FILL: Duration = Duration::from_secs(1);
+
+/// Whether there is a file, and it is empty for longer than whoever makes it needs to fill it.
+fn stays_empty(disk: &Disk, path: &Path) -> Result<bool, DbError> {
+    let deadline = Instant::now() + TIME_TO_FILL;
+    while disk.metadata(path)?.is_some_and(|found| found.len() == 0) {
+        if Instant::now() >= deadline {
+            return Ok(true);
+        }
+        std::thread::sleep(TIME_TO_FILL / 20);
+    }
+    Ok(false)
+}
+
 fn detect(disk: &Disk, path: &Path) -> Result<Option<Backend>, DbError> {
     let Some(file) = if_exists(disk.open_read(path))? else {
         return Ok(None);

@@ -449,3 +449,37 @@ fn sessions_work_side_by_side() {
         db.check().unwrap();
     }
 }
+
+#[test]
+fn what_everything_depends_on_does_not_begin_anew() {
+    let directory = scratch_dir();
+    let disk = Disk::default();
+    let recovered_since = UnixTime(u32::MAX);
+    for backend in [Backend::Twoskip, Backend::Skiplist { recovered_since }] {
+        let path = directory.path().join("vital.db");
+        let mut db = Db::open_vital(&disk, &path, backend).unwrap();
+        let mut transaction = db.begin(disk.lock_deadline()).unwrap();
+        transaction.put(b"key", b"value").unwrap();
+        transaction.commit().unwrap();
+        let mut db = Db::open_vital(&disk, &path, backend).unwrap();
+        assert_eq!(db.get(b"key").unwrap().unwrap(), b"value");
+
+        std::fs::write(&path, "").unwrap();
+        let error = Db::open_vital(&disk, &path, backend).unwrap_err();
+        let expected = format!(
+            "{} is damaged at offset 0: the file is empty",
+            path.display()
+        );
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+        // Whoever has just made the file may still fill it.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(TIME_TO_FILL / 10);
+                Db::open(&disk, &path, backend, Create::Yes).unwrap();
+            });
+            Db::open_vital(&disk, &path, backend).unwrap();
+        });
+        std::fs::remove_file(&path).unwrap();
+    }
+}

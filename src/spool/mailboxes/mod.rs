@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::mail::{MailboxName, ModSeq, Namespace, UniqueId, UserId};
 use crate::spool::SpoolError;
-use crate::spool::cyrusdb::{Backend, Create, Db, DbError};
+use crate::spool::cyrusdb::{Backend, Db, DbError};
 use crate::spool::disk::Disk;
 
 use change::Change;
@@ -73,10 +73,9 @@ impl MailboxList {
         namespace: &Namespace,
         admins: &[String],
     ) -> Result<MailboxList, SpoolError> {
-        let db = Db::open(disk, path, backend, Create::Yes)?;
         let mut list = MailboxList {
             disk: disk.clone(),
-            db: db.ok_or_else(|| SpoolError::corrupt(path, 0, "could not be created"))?,
+            db: Db::open_vital(disk, path, backend)?,
             context: Context {
                 path: path.to_owned(),
                 namespace: namespace.clone(),

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::mail::{Acl, MailboxType, Partition, UidValidity, UnixTime};
+use crate::spool::cyrusdb::Create;
 use crate::spool::disk::{Recorder, Survival};
 
 struct Store {
