@@ -15,6 +15,8 @@ import labimap  # noqa: E402
 
 CYRUS = os.environ.get("CYRUS_BIN", "/usr/lib/cyrus/bin")
 ROOT = os.geteuid() == 0
+# It is the stock sync_client that replicates here, also where the environment names ours for other tests.
+os.environ.pop("CYRUS_SYNC_CLIENT_BIN", None)
 
 
 class Failure(Exception):
