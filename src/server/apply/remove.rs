@@ -148,7 +148,10 @@ pub fn unuser(engine: &mut Engine, user: &UserId) -> Result<(), Failure> {
     let lock = store.locks.user(user, LockKind::Exclusive)?;
     let home = store.home_mailbox(&mut engine.list, user)?;
     let delayed = store.config.mailboxes.delete_mode == Removal::Delayed;
-    let stays = delayed && home.as_ref().is_some_and(files_stay_with);
+    let stays = match &home {
+        Some(inbox) if delayed => files_stay_with(engine, inbox)?,
+        _ => false,
+    };
     if !stays {
         remove_subscriptions(engine, user)?;
     }
@@ -164,9 +167,13 @@ pub fn unuser(engine: &mut Engine, user: &UserId) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether the user's own files are tied to an INBOX that is about to be set aside.
-fn files_stay_with(inbox: &MailboxEntry) -> bool {
-    inbox.is_real() && !inbox.mailbox_type.flags.contains(TypeFlags::LEGACY_LAYOUT)
+/// Whether the user's own files are tied to an INBOX that is about to be set aside, or was before.
+fn files_stay_with(engine: &mut Engine, inbox: &MailboxEntry) -> Result<bool, Failure> {
+    if inbox.mailbox_type.flags.contains(TypeFlags::LEGACY_LAYOUT) {
+        return Ok(false);
+    }
+    let now = engine.list.find_id(&inbox.unique_id)?;
+    Ok(now.is_some_and(|now| now.is_real()))
 }
 
 /// Whether the user's own files are to go: not those of an INBOX that was renamed away before,

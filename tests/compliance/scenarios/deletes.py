@@ -55,20 +55,22 @@ def unuser_with_everything(s):
         filled(s, session, "Work", 2)
         session.ok(session.apply("SUB", {"USERID": s.user, "MBOXNAME": inbox.name}))
         session.ok(session.apply("QUOTA", {"ROOT": inbox.name, "LIMIT": 1000, "STORAGE": 1000, "MODSEQ": 9}))
-        session.ok(session.apply("UNUSER", s.user))
+        for _ in range(2):
+            session.ok(session.apply("UNUSER", s.user))
         session.ok(session.get("USER", s.user))
 
 
 @scenario(live=False)
 def unuser_immediate(s):
-    """With delete_mode immediate UNUSER removes mailboxes and files at once."""
+    """With delete_mode immediate UNUSER removes mailboxes and files at once; twice does no harm."""
     with s.configured("delete_mode: immediate"):
         unuser_with_everything(s)
 
 
 @scenario(live=False, only="ours")
 def unuser_delayed(s):
-    """With delete_mode delayed a user's mailboxes are set aside, all with the same time; the user can come back."""
+    """With delete_mode delayed a user's mailboxes are set aside, all with the same time; the user can come back,
+    however often UNUSER was sent."""
     with s.configured("delete_mode: delayed"):
         unuser_with_everything(s)
         with s.csync() as session:
