@@ -51,6 +51,7 @@ impl LogRun<'_> {
             let Some(task) = self.requeue().without_those_on_hold(task)? else {
                 continue;
             };
+            self.dialer.replace_if_old(self.session).await?;
             let Err(error) = self.perform(&task).await? else {
                 self.requeue().succeeded(&task);
                 if task.is_followed_by_restart() {

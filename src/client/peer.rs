@@ -230,10 +230,25 @@ impl Peer {
     /// # Errors
     /// If the connection is lost.
     pub async fn send_restart(&mut self) -> Result<(), PeerError> {
-        let ticket = self.begin("RESTART");
-        self.queue().extend_from_slice(b"RESTART\r\n");
+        let ticket = self.begin_restart();
         self.forget(&ticket);
         self.finish().await
+    }
+
+    /// Sends RESTART and waits until the replica has emptied its reserve list.
+    ///
+    /// # Errors
+    /// If the replica refuses or the connection is lost.
+    pub async fn restart(&mut self) -> Result<(), PeerError> {
+        let ticket = self.begin_restart();
+        self.finish().await?;
+        self.answer(ticket).await.map(drop)
+    }
+
+    fn begin_restart(&mut self) -> Ticket {
+        let ticket = self.begin("RESTART");
+        self.queue().extend_from_slice(b"RESTART\r\n");
+        ticket
     }
 
     /// Nobody will ask for this answer.
@@ -263,14 +278,22 @@ impl Peer {
     /// # Errors
     /// If the connection is lost; that hardly matters now.
     pub async fn exit(mut self) -> Result<(), PeerError> {
+        self.say_goodbye().await?;
+        self.stream.shutdown().await?;
+        Ok(())
+    }
+
+    /// Tells the replica that this is the end of the session: nothing may be sent any more.
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub async fn say_goodbye(&mut self) -> Result<(), PeerError> {
         let farewell: &[u8] = match self.flavour {
             Flavour::Csync => b"EXIT\r\n",
             Flavour::Imap => b"Q01 LOGOUT\r\n",
         };
         self.stream.queue().extend_from_slice(farewell);
-        self.finish().await?;
-        self.stream.shutdown().await?;
-        Ok(())
+        self.finish().await
     }
 
     /// Begins a request that is written piece by piece to [`Peer::queue`], from its verb to its

@@ -85,7 +85,6 @@ impl Setup {
         let delay = options.delay.map(Duration::from_secs);
         let rhythm = Rhythm {
             delay: delay.unwrap_or(channel.repeat_interval),
-            session_age: Duration::from_secs(options.session_age),
             shutdown_file: channel.shutdown_file,
             once: options.once,
             jobs: options.jobs(),
@@ -127,6 +126,7 @@ fn settings(
         force: options.no_copy_back,
         partition: options.partition.clone(),
         skip_locked: options.skip_locked,
+        session_age: Duration::from_secs(options.session_age),
         dry_run: options.dry_run,
         batch_size: config.replication.batch_size,
         rolling: options.rolling || options.foreground_rolling,

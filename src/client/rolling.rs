@@ -27,8 +27,6 @@ use crate::spool::synclog::WorkFile;
 pub struct Rhythm {
     /// Shortest time from the beginning of one run to that of the next.
     pub delay: Duration,
-    /// Age at which a session is replaced; zero = never.
-    pub session_age: Duration,
     /// File whose appearance ends the program.
     pub shutdown_file: Option<PathBuf>,
     /// One run only.
@@ -100,7 +98,6 @@ impl Rolling {
 
     async fn roll(&mut self) -> Result<(), WorkerError> {
         let mut session = self.dialer.session(&self.shared).await?;
-        let mut session_start = Instant::now();
         loop {
             if self.shared.stop.is_requested() {
                 return self.end(session).await;
@@ -109,18 +106,8 @@ impl Rolling {
                 && self.renew(setup, &mut session)?
             {
                 self.dialer.redial(&mut session).await?;
-                session_start = Instant::now();
             }
-            let age = self.rhythm.session_age;
-            if !age.is_zero() && session_start.elapsed() > age {
-                match session.restart().await {
-                    Ok(()) => tracing::debug!("sync_client RESTART succeeded"),
-                    Err(error) => tracing::info!("sync_client RESTART failed: {error}"),
-                }
-                self.crew.dismiss();
-                self.dialer.redial(&mut session).await?;
-                session_start = Instant::now();
-            }
+            self.dialer.replace_if_old(&mut session).await?;
             let run_start = Instant::now();
             let written_back = self.requeue().begin_run();
             let work = WorkFile::take(&self.shared.store.disk, &self.log, &self.work_file)
@@ -141,7 +128,6 @@ impl Rolling {
                     Run::Lost => {
                         self.crew.dismiss();
                         self.dialer.redial(&mut session).await?;
-                        session_start = Instant::now();
                         continue;
                     }
                 }
@@ -151,13 +137,13 @@ impl Rolling {
             }
             let rest = self.rhythm.delay.saturating_sub(run_start.elapsed());
             self.shared.stop.sleep(rest).await?;
-            self.wait_for_news(session_start).await?;
+            self.wait_for_news(&session).await?;
         }
     }
 
     /// Waits until the log has something new, something that was put aside is due, or it is
     /// time to replace the session or the setup.
-    async fn wait_for_news(&mut self, session_start: Instant) -> Result<(), SyncError> {
+    async fn wait_for_news(&mut self, session: &Session) -> Result<(), SyncError> {
         loop {
             if self.watch.has_news() {
                 return Ok(());
@@ -167,8 +153,7 @@ impl Rolling {
             if due == Some(Duration::ZERO) {
                 return Ok(());
             }
-            let age = self.rhythm.session_age;
-            let left = (!age.is_zero()).then(|| age.saturating_sub(session_start.elapsed()));
+            let left = session.time_left();
             if left == Some(Duration::ZERO) {
                 return Ok(());
             }

@@ -3,13 +3,13 @@
 use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::client::activity::Activity;
 use crate::client::cache::{Known, Memory, SyncCache};
 use crate::client::error::SyncError;
 use crate::client::local::Local;
-use crate::client::peer::{Peer, Ticket};
+use crate::client::peer::{Peer, PeerError, Ticket};
 use crate::client::report::Reporter;
 use crate::client::stop::Stop;
 use crate::client::upload::{Staged, Uploader};
@@ -18,6 +18,7 @@ use crate::mail::{MailboxName, Partition, UserId};
 use crate::plan::log::Failure;
 use crate::protocol::command::{Get, Scope};
 use crate::protocol::run_id::RunId;
+use crate::protocol::stream::StreamError;
 use crate::spool::SpoolError;
 use crate::spool::lock::SyncLock;
 use crate::spool::store::Store;
@@ -37,6 +38,8 @@ pub struct Settings {
     pub partition: Option<Partition>,
     /// Do not wait for a sync lock (`-N`).
     pub skip_locked: bool,
+    /// Age at which a connection that follows the log is replaced (`-t`); zero = never.
+    pub session_age: Duration,
     /// Send nothing that changes the replica.
     pub dry_run: bool,
     /// Most messages of one update.
@@ -189,7 +192,12 @@ pub struct Session {
     patient: bool,
     /// The run that is going on.
     run: Option<RunId>,
+    /// When the connection was made.
+    connected_at: Instant,
 }
+
+/// Longest wait for a replica that is told good-bye.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 impl Session {
     /// A session over a connection that is ready for requests.
@@ -213,7 +221,14 @@ impl Session {
             careful: false,
             patient: false,
             run: None,
+            connected_at: Instant::now(),
         }
+    }
+
+    /// How long it takes until the connection is to be replaced, if ever.
+    pub fn time_left(&self) -> Option<Duration> {
+        let longest = self.shared.settings.session_age;
+        (!longest.is_zero()).then(|| longest.saturating_sub(self.connected_at.elapsed()))
     }
 
     /// Goes on over another connection, after the first was lost.
@@ -229,6 +244,7 @@ impl Session {
         self.proven_partitions.clear();
         self.ahead.clear();
         self.memory.reconnected();
+        self.connected_at = Instant::now();
     }
 
     /// Begins a run.
@@ -349,11 +365,13 @@ impl Session {
     /// Lets the replica forget its staged files, if there are any. If the connection is lost, so
     /// are they, and whatever comes next will notice.
     pub(super) async fn forget_staged(&mut self) {
-        if !self.staged.is_empty()
-            && let Err(error) = self.restart().await
-        {
+        if self.staged.is_empty() {
+            return;
+        }
+        if let Err(error) = self.peer.send_restart().await {
             tracing::debug!("RESTART failed: {error}");
         }
+        self.staged.clear();
     }
 
     /// Who is told what happens.
@@ -371,13 +389,19 @@ impl Session {
         }
     }
 
-    /// Lets the replica forget its staged files. Nobody waits until it has.
+    /// Gives the connection up in good order, between two items of work: the replica has forgotten
+    /// its staged files and knows that this is the end.
     ///
     /// # Errors
-    /// If the connection is lost.
-    pub async fn restart(&mut self) -> Result<(), SyncError> {
-        self.peer.send_restart().await?;
-        self.staged.clear();
-        Ok(())
+    /// If the replica refuses, is silent for too long, or the connection is lost.
+    pub async fn take_leave(&mut self) -> Result<(), SyncError> {
+        let farewell = async {
+            self.peer.restart().await?;
+            self.peer.say_goodbye().await
+        };
+        match tokio::time::timeout(FAREWELL, farewell).await {
+            Ok(farewell) => Ok(farewell?),
+            Err(_) => Err(PeerError::from(StreamError::TimedOut(FAREWELL)).into()),
+        }
     }
 }

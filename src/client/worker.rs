@@ -176,6 +176,22 @@ impl Dialer {
         }
     }
 
+    /// Replaces the connection, between two items of work, if it is as old as connections become
+    /// that follow the log. What is under way goes on over the next one.
+    ///
+    /// # Errors
+    /// If no other connection is to be had.
+    pub async fn replace_if_old(&self, session: &mut Session) -> Result<(), WorkerError> {
+        if session.time_left() != Some(Duration::ZERO) {
+            return Ok(());
+        }
+        match session.take_leave().await {
+            Ok(()) => tracing::debug!("sync_client RESTART succeeded"),
+            Err(error) => tracing::info!("sync_client RESTART failed: {error}"),
+        }
+        self.redial(session).await
+    }
+
     /// Replaces a lost connection.
     ///
     /// # Errors
