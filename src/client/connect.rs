@@ -182,7 +182,7 @@ impl Connector {
             ReplicaAddress::Host { name, .. } => name.as_str(),
         };
         let mut host = config.host(name)?;
-        host.client_key = credentials::tls_key().or(host.client_key);
+        credentials::client_certificate(&mut host);
         if !config.tls.verify_server && config.tls.client != Demand::Never {
             tracing::warn!(
                 "cyrus_sync_client_verify is off: anybody can pretend to be the replica {name}"

@@ -347,7 +347,6 @@ pub(super) fn tls(values: &Values) -> Result<TlsSettings, ConfigError> {
         Some(text) if text.starts_with('/') => Ok(Some(PathBuf::from(text))),
         Some(_) => Err(values.wrong(key, "an absolute path, or disabled")),
     };
-    let server = file(Key::TlsServerCert)?.zip(file(Key::TlsServerKey)?);
     let versions = values.list(Key::TlsVersions);
     let has = |version: &str| versions.iter().any(|known| known == version);
     let (tls12, tls13) = (has("tls1_2"), has("tls1_3"));
@@ -355,7 +354,8 @@ pub(super) fn tls(values: &Values) -> Result<TlsSettings, ConfigError> {
         return Err(values.wrong(Key::TlsVersions, "a list with tls1_2 or tls1_3"));
     }
     Ok(TlsSettings {
-        server,
+        server_cert: file(Key::TlsServerCert)?,
+        server_key: file(Key::TlsServerKey)?,
         client_certs: demand(values, Key::TlsClientCerts)?,
         client_ca_file: values.path(Key::TlsClientCaFile),
         client_ca_directory: values.path(Key::TlsClientCaDir),

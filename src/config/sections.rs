@@ -238,8 +238,10 @@ pub struct CertificateRule {
 /// TLS on both sides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// Certificate chain and key of the server (`tls_server_cert`, `tls_server_key`).
-    pub server: Option<(PathBuf, PathBuf)>,
+    /// Certificate chain of the server (`tls_server_cert`). Without it or the key there is no TLS.
+    pub server_cert: Option<PathBuf>,
+    /// Its key (`tls_server_key`).
+    pub server_key: Option<PathBuf>,
     /// Certificates of clients (`tls_client_certs`).
     pub client_certs: Demand,
     /// Authorities that vouch for clients (`tls_client_ca_file`, `tls_client_ca_dir`).

@@ -153,7 +153,7 @@ fn debian_file() {
         config.sasl.mechanisms.as_deref(),
         Some(&["PLAIN".to_owned(), "SCRAM-SHA-256".to_owned()][..])
     );
-    let (cert, _) = config.tls.server.unwrap();
+    let cert = config.tls.server_cert.unwrap();
     assert_eq!(cert, Path::new("/var/lib/cyrus/cert.pem"));
     assert_eq!(config.logging.ident, "cyrus/sync_server");
     assert_eq!(config.replication.timeout, Duration::from_secs(1800));
@@ -293,7 +293,10 @@ fn a_service_named_sync() {
 
 #[test]
 fn old_names_count_where_new_ones_are_missing() {
-    let server = |lines: &str| with(lines).unwrap().tls.server;
+    let server = |lines: &str| {
+        let tls = with(lines).unwrap().tls;
+        tls.server_cert.zip(tls.server_key)
+    };
     let old = "tls_cert_file: /old.pem\ntls_key_file: /old.key\n";
     let pair = |cert: &str, key: &str| Some((PathBuf::from(cert), PathBuf::from(key)));
     assert_eq!(server(old), pair("/old.pem", "/old.key"));

@@ -80,7 +80,7 @@ pub fn run(options: &Options) -> Result<(), RunError> {
 
 fn load(options: &Options) -> Result<Config, ConfigError> {
     let mut config = Config::load(&options.config, &Environment::of_process("sync_server"))?;
-    credentials::server_key(&mut config);
+    credentials::server_certificate(&mut config.tls);
     Ok(config)
 }
 

@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use libsystemd::credentials::CredentialsLoader;
 use zeroize::Zeroizing;
 
-use crate::config::{ChannelSettings, Config, Key, Secret};
+use crate::config::{ChannelSettings, HostSettings, Secret, TlsSettings};
 
 /// The password for the replica.
 const PASSWORD: &str = "sync-password";
-/// The key of our certificate, the server's or the client's.
+/// Our certificate, the server's or the client's.
+const TLS_CERTIFICATE: &str = "tls-cert";
+/// Its key.
 const TLS_KEY: &str = "tls-key";
 
 /// A credential that is there and cannot be used.
@@ -45,16 +47,22 @@ pub fn password(channel: &mut ChannelSettings) -> Result<(), CredentialError> {
     Ok(())
 }
 
-/// Lets a server take the key of its certificate from its unit.
-pub fn server_key(config: &mut Config) {
-    if let (Some(key), Some(certificate)) = (tls_key(), config.shown(Key::TlsServerCert)) {
-        config.tls.server = Some((PathBuf::from(certificate), key));
-    }
+/// Lets a server take its certificate and key from its unit.
+pub fn server_certificate(tls: &mut TlsSettings) {
+    replace(&mut tls.server_cert, TLS_CERTIFICATE);
+    replace(&mut tls.server_key, TLS_KEY);
 }
 
-/// The key of a client's certificate, if its unit has one.
-pub fn tls_key() -> Option<PathBuf> {
-    path_of(TLS_KEY)
+/// Lets a client take its certificate and key from its unit.
+pub fn client_certificate(host: &mut HostSettings) {
+    replace(&mut host.client_cert, TLS_CERTIFICATE);
+    replace(&mut host.client_key, TLS_KEY);
+}
+
+fn replace(file: &mut Option<PathBuf>, name: &str) {
+    if let Some(path) = path_of(name) {
+        *file = Some(path);
+    }
 }
 
 fn path_of(name: &str) -> Option<PathBuf> {

@@ -76,7 +76,7 @@ impl TlsAcceptor {
     /// # Errors
     /// If a file cannot be used.
     pub fn load(settings: &TlsSettings) -> Result<Option<TlsAcceptor>, TlsError> {
-        let Some((certificate, key)) = &settings.server else {
+        let (Some(certificate), Some(key)) = (&settings.server_cert, &settings.server_key) else {
             return Ok(None);
         };
         let builder = ServerConfig::builder_with_provider(provider::provider())
