@@ -9,7 +9,7 @@ PACKAGES="cyrus-imapd cyrus-replication cyrus-clients cyrus-admin cyrus-caldav s
     gcc libc6-dev make pkg-config libsqlite3-dev python3 openssl systemd"
 
 # What the package and its test on systemd hosts need besides.
-SYSTEM_PACKAGES="debhelper dpkg-dev lintian mandoc mmdebstrap systemd-container iproute2"
+SYSTEM_PACKAGES="debhelper dpkg-dev lintian mandoc mmdebstrap systemd-container iproute2 procps"
 
 bold=''; plain=''
 if [ -t 1 ]; then bold=$'\e[1m'; plain=$'\e[0m'; fi

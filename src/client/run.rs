@@ -333,8 +333,10 @@ fn once(
     };
     let summary = Summary::begin(shared, Sent::default(), None);
     let span = tracing::error_span!("run", sync_run_id = %summary.run);
+    let watchdog = Watchdog::from_environment();
+    watchdog.run_aside().map_err(no_runtime)?;
     let result = span.in_scope(|| {
-        let result = work(dialer, shared, &queue, all, &summary.run);
+        let result = work(dialer, shared, &queue, all, &summary.run, &watchdog);
         summary.tell(shared, shared.activity.sent(), result.is_ok());
         result
     });

@@ -15,6 +15,7 @@ use crate::client::user::UserUnderWay;
 use crate::mail::{MailboxName, UserId};
 use crate::plan::log::Failure;
 use crate::protocol::run_id::RunId;
+use crate::service::watchdog::Watchdog;
 use crate::service::{event, notify};
 
 /// What is to be replicated.
@@ -253,17 +254,18 @@ pub async fn replicate(
     Ok(Err(lost.unwrap_or(SyncError::Interrupted)))
 }
 
-/// Works on a queue over as many connections as it is for, or as the replica takes. With
-/// `skip_locked`, items whose lock is taken are no failures.
+/// Works on a queue over as many connections as it is for, or as the replica takes; `watchdog` sees
+/// that each makes progress. With `skip_locked`, items whose lock is taken are no failures.
 ///
 /// # Errors
-/// If no connection could be made at all.
+/// If no connection could be made at all, or the work was cut off.
 pub fn work(
     dialer: &Dialer,
     shared: &Arc<Shared>,
     queue: &Queue,
     skip_locked: bool,
     run: &RunId,
+    watchdog: &Watchdog,
 ) -> Result<(), WorkerError> {
     let span = tracing::Span::current();
     let work = |is_first: bool| -> Result<(), WorkerError> {
@@ -275,7 +277,7 @@ pub fn work(
                 source,
             })?;
         let _inside = span.enter();
-        runtime.block_on(async {
+        let work = async {
             let mut session = if is_first {
                 dialer.session(shared).await?
             } else {
@@ -290,6 +292,15 @@ pub fn work(
             };
             session.begin_run(run);
             work_on(dialer, session, queue, skip_locked).await
+        };
+        let heartbeat = watchdog.heartbeat();
+        heartbeat.work(shared.stop.latch(), || {
+            runtime.block_on(async {
+                tokio::select! {
+                    result = heartbeat.watch(work) => result,
+                    () = shared.stop.overdue() => Err(SyncError::Interrupted.into()),
+                }
+            })
         })
     };
     if queue.jobs() <= 1 {
@@ -356,6 +367,7 @@ impl Worker<'_> {
         let mut coming = VecDeque::new();
         loop {
             if coming.is_empty() {
+                notify::status(&self.session.shared.status());
                 self.ask_ahead(&mut coming).await;
             }
             let Some(item) = coming.pop_front() else {
