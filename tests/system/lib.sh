@@ -128,8 +128,9 @@ counted() { [ "$(count "$1" "$2")" -ge "$3" ]; }
 
 # Puts a file system of a process (FUSE) over a directory of the host, with the same files in it. When
 # that process is stopped, whoever looks into the directory waits, and can be killed, as with NFS.
+# Nothing is remembered, so that this is so at once.
 put_over() { # HOST DIRECTORY
-    on "$1" sh -c '[ -e /dev/fuse ] || mknod /dev/fuse c 10 229; bindfs "$0" "$0"' "$2" ||
+    on "$1" sh -c '[ -e /dev/fuse ] || mknod /dev/fuse c 10 229; bindfs -o attr_timeout=0,entry_timeout=0 "$0" "$0"' "$2" ||
         { say "    NOT TRIED: no FUSE on this machine"; return 1; }
 }
 lift() { on "$1" umount -l "$2"; } # HOST DIRECTORY
