@@ -43,7 +43,7 @@ impl MessageAnnotations {
     }
 
     /// The annotations of one message, sorted by entry and user, without those removed. The owner
-    /// may have two of an entry, see [`normalized`]; the first of them is the one under the token.
+    /// may have two of an entry, see [`normalized`].
     pub fn of(&mut self, path: &Path, uid: Uid) -> Result<Vec<Annotation>, SpoolError> {
         if !self.may_have(uid)? {
             return Ok(Vec::new());
@@ -52,7 +52,7 @@ impl MessageAnnotations {
         self.scan(path, &Key::scope_prefix(&uid.to_string()), |_, one| {
             found.push(one);
         })?;
-        found.sort_by(|a, b| (&a.entry, &a.user).cmp(&(&b.entry, &b.user)));
+        found.sort_by_cached_key(order);
         Ok(found)
     }
 
@@ -201,6 +201,11 @@ impl AnnotationChange {
     }
 }
 
+/// By entry and user, the newest first.
+fn order(one: &Annotation) -> impl Ord + use<> {
+    (one.entry.clone(), one.user.clone(), Reverse(one.modseq))
+}
+
 fn is_same_key(a: &Annotation, b: &Annotation) -> bool {
     (&a.entry, &a.user) == (&b.entry, &b.user)
 }
@@ -214,7 +219,6 @@ pub(super) fn normalized(
 ) -> Vec<Annotation> {
     annotations.retain(|one| !one.value.is_empty());
     annotations.reverse();
-    let order = |one: &Annotation| (one.entry.clone(), one.user.clone(), Reverse(one.modseq));
     annotations.sort_by_cached_key(order);
     let mut kept: Vec<Annotation> = Vec::with_capacity(annotations.len());
     for one in annotations {
