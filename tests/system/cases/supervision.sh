@@ -139,16 +139,20 @@ cut_line() {
     [ "$(property m sync-client@replica1 NRestarts)" = 0 ] && client_runs
 }
 
+# The master boots while the replica is down.
 late_replica() {
-    on m systemctl stop sync-client@replica1
+    local boot
     on r systemctl stop sync-server.socket sync-server
-    on m systemctl start --no-block sync-client@replica1
+    testhost stop m >/dev/null 2>&1
+    # returns when everything has started
+    testhost start m --ip "$(address m)" >/dev/null 2>&1 & boot=$!
     waits() { is_in_state m sync-client@replica1 activating && [[ $(property m sync-client@replica1 StatusText) == *"waiting for r"* ]]; }
-    within 60 waits || return 1
+    within 60 waits 2>/dev/null || fail "does not wait for the replica" || return 1
     sleep "$late"
     waits || return 1
     say "    activating: $(property m sync-client@replica1 StatusText)"
     on r systemctl start sync-server.socket
     within 90 client_runs || return 1
+    wait "$boot"
     [ "$(property m sync-client@replica1 NRestarts)" = 0 ] && deliver 9 && replicated
 }
