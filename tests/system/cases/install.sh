@@ -76,10 +76,10 @@ reload() {
     for host in m r; do
         unit=sync-server; [ "$host" = m ] && unit=sync-client@replica1
         before=$(process "$host" "$unit")
-        on "$host" systemctl reload "$unit" && within 30 counted "$host" RELOADED 1 || fail "$host is not reloaded" || return 1
+        on "$host" systemctl reload "$unit" && within 60 counted "$host" RELOADED 1 || fail "$host is not reloaded" || return 1
         on "$host" sh -c 'cp -p /etc/imapd.conf /root/imapd.conf; echo "sync_batchsize: many" >> /etc/imapd.conf'
         on "$host" systemctl reload "$unit"
-        within 30 counted "$host" RELOAD_FAILED 1 || fail "$host took a wrong configuration" || return 1
+        within 60 counted "$host" RELOAD_FAILED 1 || fail "$host took a wrong configuration" || return 1
         on "$host" cp -p /root/imapd.conf /etc/imapd.conf
         [ "$(count "$host" RELOAD_FAILED)" = 1 ] && [ "$before" = "$(process "$host" "$unit")" ] &&
             is_in_state "$host" "$unit" active || return 1

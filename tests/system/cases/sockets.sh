@@ -7,15 +7,19 @@ activation() {
     is_in_state r sync-server active && on m systemctl start sync-client@replica1
 }
 
+# The socket, closed and opened again. A restart of it could meet a service that somebody who has just
+# come has started.
+reopened() { on r systemctl stop sync-server.socket && on r systemctl start sync-server.socket; }
+
 unix_socket() {
     on r mkdir -p /etc/systemd/system/sync-server.socket.d
     on r sh -c 'cat > /etc/systemd/system/sync-server.socket.d/unix.conf' < "$here/../../contrib/examples/sync-server-unix-socket.conf"
-    on r systemctl daemon-reload && on r systemctl restart sync-server.socket || return 1
+    on r systemctl daemon-reload && reopened || return 1
     local banner
     banner=$(on r runuser -u cyrus -- sh -c 'echo EXIT | socat -t 60 - UNIX-CONNECT:/run/cyrus/sync.socket')
     say "    $(printf '%s' "$banner" | head -1 | tr -d '\r')"
     [[ $banner == *"Cyrus sync server cyrus-sync"* ]] && [ "$(on r stat -c %U:%G:%a /run/cyrus/sync.socket)" = cyrus:mail:600 ] || return 1
-    on r rm -r /etc/systemd/system/sync-server.socket.d && on r systemctl daemon-reload && on r systemctl restart sync-server.socket
+    on r rm -r /etc/systemd/system/sync-server.socket.d && on r systemctl daemon-reload && reopened
 }
 
 idle_exit() {
@@ -64,7 +68,7 @@ restart_in_full() {
     local before pass=sync-client-full@replica1.service
     on m systemctl stop sync-client@replica1
     deliver_large 300 4
-    line 1mbit
+    line 256kbit
     on m systemctl start "$pass" || { plain; return 1; }
     before=$(process m "$pass")
     sleep 2

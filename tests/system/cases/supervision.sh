@@ -91,7 +91,7 @@ slow_upload() {
     watch_closely m sync-client@replica1.service 10 && watch_closely r sync-server.service 10 || return 1
     before=$(process m sync-client@replica1) restarts=$(property r sync-server NRestarts)
     line 64kbit
-    deliver_large $((slow * 12)) 1
+    deliver_large $((slow * 15)) 1
     sleep "$slow"
     [ "$before" = "$(process m sync-client@replica1)" ] && [ "$restarts" = "$(property r sync-server NRestarts)" ] ||
         { plain; fail "killed during a slow upload"; return 1; }
