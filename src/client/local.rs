@@ -29,8 +29,9 @@ use crate::spool::store::Store;
 /// One connection's view of the store.
 #[derive(Debug)]
 pub struct Local {
-    /// For mailboxes; what else there is nobody locks for long.
     store: Arc<Store>,
+    /// In which mailboxes are read: one that waits as long for them as is to be waited.
+    readers: Arc<Store>,
     list: MailboxList,
     annotations: AnnotationDb,
 }
@@ -102,15 +103,17 @@ impl Local {
     /// If the mailbox list or the annotations cannot be opened.
     pub fn open(shared: &Shared) -> Result<Local, SyncError> {
         Ok(Local {
-            store: Arc::clone(&shared.brief_store),
+            store: Arc::clone(&shared.store),
+            readers: Arc::clone(&shared.brief_store),
             list: shared.store.mailbox_list()?,
             annotations: shared.store.annotations()?,
         })
     }
 
-    /// Opens mailboxes in `store` from now on.
-    pub fn use_store(&mut self, store: Arc<Store>) {
-        self.store = store;
+    /// Reads mailboxes in `store` from now on. What is changed is still changed in the other: a
+    /// change that has begun waits for all locks that it needs.
+    pub fn read_in(&mut self, store: Arc<Store>) {
+        self.readers = store;
     }
 
     /// The store.
@@ -150,7 +153,7 @@ impl Local {
         partition: Option<&Partition>,
     ) -> Result<Vec<LocalFolder>, SyncError> {
         let _consistent = self
-            .store
+            .readers
             .locks
             .user(user, LockKind::Shared)
             .map_err(SpoolError::from)?;
@@ -292,7 +295,7 @@ impl Local {
             }
         }
         let annotations = self.mailbox_annotations(&entry)?;
-        let store = Arc::clone(&self.store);
+        let store = Arc::clone(&self.readers);
         let prepared = read(&store, &entry, |mailbox| {
             let mut item = mailbox_item(&entry, mailbox, annotations);
             item.partition.clone_from(&folder.partition);
@@ -307,7 +310,7 @@ impl Local {
         entry: &MailboxEntry,
         remote: &MailboxItem,
     ) -> Result<Option<(ModSeq, TakeOver)>, SyncError> {
-        read(&self.store, entry, |mailbox| {
+        read(&self.readers, entry, |mailbox| {
             let index = mailbox.index_header();
             let item = mailbox_item(entry, mailbox, Vec::new());
             let mut ahead = take_over(&state_of(&item), &state_of(remote));

@@ -285,7 +285,7 @@ impl Session {
         } else {
             &shared.brief_store
         };
-        self.local.use_store(Arc::clone(store));
+        self.local.read_in(Arc::clone(store));
     }
 
     /// Whether work that fails because something is locked is not given up yet.
