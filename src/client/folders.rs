@@ -3,12 +3,16 @@
 use crate::client::error::{Failed, SyncError};
 use crate::client::mailbox::Pipeline;
 use crate::client::session::Session;
+use crate::client::upload::GUIDS_PER_RESERVE;
 use crate::mail::{MailboxKind, MailboxName, Uid, UnixTime};
 use crate::plan::folders::{
     Finding, FolderPlan, LocalFolder, Rearrangement, RemoteFolder, Rename, compare,
 };
 use crate::protocol::command::{self, Apply, MailboxIdentity, MailboxItem, Unmailbox};
 use crate::protocol::reply::Refusal;
+
+/// Mailboxes of a pass of which it is asked beforehand what the replica has of them.
+const LOOKED_AHEAD: usize = 8;
 
 /// What a pass came to.
 #[derive(Debug, Default)]
@@ -66,8 +70,45 @@ impl Session {
         listing: Vec<MailboxItem>,
     ) -> Result<Passed, SyncError> {
         let plan = self.plan_pass(locals, listing)?;
+        self.ask_for_messages(locals, &plan).await?;
         let passing = self.begin_pass(locals, plan).await?;
         self.end_pass(passing).await
+    }
+
+    /// Asks the replica which new messages of the first mailboxes it has elsewhere, all at once,
+    /// so that not each of them waits for its answer. What cannot be read now is told when it is
+    /// its turn.
+    async fn ask_for_messages(
+        &mut self,
+        locals: &[LocalFolder],
+        plan: &PassPlan,
+    ) -> Result<(), SyncError> {
+        if self.careful || self.shared.settings.dry_run || plan.rearranges() {
+            return Ok(());
+        }
+        let look_in: Vec<_> = plan.listing.iter().map(|item| item.name.clone()).collect();
+        for update in plan.plan.updates.iter().take(LOOKED_AHEAD) {
+            let Some(folder) = locals.get(update.local) else {
+                continue;
+            };
+            let Some(partition) = folder.partition.as_ref().filter(|_| {
+                let is_another = |name: &MailboxName| *name != folder.name;
+                look_in.iter().any(is_another)
+            }) else {
+                continue;
+            };
+            let remote = update.remote.and_then(|index| plan.listing.get(index));
+            match self.local.new_messages(folder, remote, GUIDS_PER_RESERVE) {
+                Ok(new) => {
+                    let mut uploader = self.uploader();
+                    uploader
+                        .ask_ahead(&folder.name, partition, new, &look_in)
+                        .await?;
+                }
+                Err(error) => tracing::debug!("{}: asked later: {error}", folder.name),
+            }
+        }
+        Ok(())
     }
 
     /// Compares the mailboxes of both sides.
@@ -143,6 +184,7 @@ impl Session {
             self.update(pipeline, folder, remote, names, &mut passed.failed)
                 .await?;
         }
+        self.uploader().drop_questions();
         Ok(passing)
     }
 

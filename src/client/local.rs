@@ -80,6 +80,15 @@ pub struct Update {
     pub difference: Difference,
 }
 
+/// Messages that a replica lacks.
+#[derive(Debug, Default)]
+pub struct NewMessages {
+    /// Their GUIDs.
+    pub guids: Vec<Guid>,
+    /// Their octets.
+    pub octets: u64,
+}
+
 /// A message file to send.
 #[derive(Clone, Debug)]
 pub struct Upload {
@@ -302,6 +311,39 @@ impl Local {
             update_of(&store, mailbox, item, remote, style)
         })?;
         Ok(prepared.unwrap_or(Preparation::Vanished))
+    }
+
+    /// The first messages that the replica lacks, at most `most` of them. Only a hint: the mailbox
+    /// may change until its update is computed.
+    ///
+    /// # Errors
+    /// If the mailbox cannot be read.
+    pub fn new_messages(
+        &mut self,
+        folder: &LocalFolder,
+        remote: Option<&MailboxItem>,
+        most: usize,
+    ) -> Result<NewMessages, SyncError> {
+        let entry = self.list.find(&folder.name)?;
+        let Some(entry) = entry.filter(MailboxEntry::is_real) else {
+            return Ok(NewMessages::default());
+        };
+        let last_uid = remote.map(|remote| remote.last_uid).unwrap_or_default();
+        let found = read(&self.readers, &entry, |mailbox| {
+            let mut new = NewMessages::default();
+            for stored in mailbox.records_after(last_uid)? {
+                let record = stored?.record;
+                if new.guids.len() == most {
+                    break;
+                }
+                if record.has_file() {
+                    new.guids.push(record.guid);
+                    new.octets += u64::from(record.size);
+                }
+            }
+            Ok(new)
+        })?;
+        Ok(found.unwrap_or_default())
     }
 
     /// The highest purged modseq of the mailbox, and the counters of the replica that are ahead.

@@ -213,8 +213,7 @@ impl Peer {
     /// If the connection is lost.
     pub async fn send(&mut self, apply: &Apply) -> Result<Ticket, PeerError> {
         let ticket = match apply {
-            Apply::Reserve(_) => self.begin_long(apply.name()),
-            Apply::Capabilities(_) | Apply::Force => self.begin(apply.name()),
+            Apply::Reserve(_) | Apply::Capabilities(_) | Apply::Force => self.begin(apply.name()),
             _ => {
                 self.sent.changes += 1;
                 self.begin(apply.name())

@@ -12,7 +12,7 @@ use crate::client::local::Local;
 use crate::client::peer::{Peer, PeerError, Ticket};
 use crate::client::report::Reporter;
 use crate::client::stop::Stop;
-use crate::client::upload::{Staged, Uploader};
+use crate::client::upload::{Questions, Staged, Uploader};
 use crate::config::ChannelName;
 use crate::mail::{MailboxName, Partition, UserId};
 use crate::plan::log::Failure;
@@ -180,6 +180,7 @@ pub struct Session {
     /// What is remembered of the replica.
     pub memory: Memory,
     pub(super) staged: Staged,
+    questions: Questions,
     /// Users whose state the replica was asked for before their turn.
     ahead: VecDeque<Ahead>,
     /// Partitions in which the replica has a mailbox.
@@ -216,6 +217,7 @@ impl Session {
             memory,
             ahead: VecDeque::new(),
             staged: Staged::default(),
+            questions: Questions::default(),
             proven_partitions: HashSet::new(),
             suspects: HashSet::new(),
             careful: false,
@@ -241,6 +243,7 @@ impl Session {
         }
         self.scripts_are_messages = scripts_are_messages;
         self.staged.clear();
+        self.questions = Questions::default();
         self.proven_partitions.clear();
         self.ahead.clear();
         self.memory.reconnected();
@@ -383,6 +386,7 @@ impl Session {
         Uploader {
             peer: &mut self.peer,
             staged: &mut self.staged,
+            questions: &mut self.questions,
             disk: &self.shared.store.disk,
             reporter: &self.shared.reporter,
             stop: &self.shared.stop,

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use aws_lc_rs::digest;
 
 use crate::client::error::SyncError;
-use crate::client::local::Upload;
+use crate::client::local::{NewMessages, Upload};
 use crate::client::peer::{Peer, Ticket};
 use crate::client::report::Reporter;
 use crate::client::stop::Stop;
@@ -20,32 +20,36 @@ use crate::spool::disk::{Disk, DiskFile, if_exists};
 
 /// What the replica has staged since the last RESTART.
 #[derive(Debug, Default)]
-pub struct Staged(HashMap<Partition, HashSet<Guid>>);
+pub struct Staged {
+    known: HashMap<Partition, HashSet<Guid>>,
+    /// Whether there may be more: it was asked for, and the answer did not matter any more.
+    may_be_more: bool,
+}
 
 impl Staged {
     /// Forgets everything: RESTART was sent, or the connection is a new one.
     pub fn clear(&mut self) {
-        self.0.clear();
+        *self = Staged::default();
     }
 
     /// Whether nothing is staged.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.known.is_empty() && !self.may_be_more
     }
 
     fn contains(&self, partition: &Partition, guid: &Guid) -> bool {
-        self.0
+        self.known
             .get(partition)
             .is_some_and(|guids| guids.contains(guid))
     }
 
     fn insert(&mut self, partition: &Partition, guid: Guid) {
-        match self.0.get_mut(partition) {
+        match self.known.get_mut(partition) {
             Some(guids) => {
                 guids.insert(guid);
             }
             None => {
-                self.0.insert(partition.clone(), HashSet::from([guid]));
+                self.known.insert(partition.clone(), HashSet::from([guid]));
             }
         }
     }
@@ -55,14 +59,29 @@ impl Staged {
 const FILES_PER_MESSAGE: usize = 1024;
 /// Octets after which a MESSAGE is completed, so that the replica answers now and then.
 const OCTETS_PER_MESSAGE: u64 = 8 << 20;
-/// GUIDs of one RESERVE (wire-protocol §10).
-const GUIDS_PER_RESERVE: usize = 8193;
-/// From how many octets on it is worth a round trip to ask whether the replica has them already.
+/// GUIDs of one RESERVE. The answers to those under way, [`ASKED_AHEAD`] and one more, hold less
+/// than 64 KiB and find room in the buffers of the connection, so that the replica is free to take
+/// messages before they are read.
+pub const GUIDS_PER_RESERVE: usize = 384;
+/// Mailboxes about whose messages the replica is asked before it is their turn.
+const ASKED_AHEAD: usize = 3;
+/// From how many octets on it is worth asking whether the replica has them already.
 const WORTH_ASKING: u64 = 128 << 10;
 /// Files up to this size are read once; larger ones are read to be checked, and again to be sent.
 const SMALL_FILE: u64 = 256 << 10;
 /// Octets read at a time from a larger file.
 const PIECE: usize = 64 << 10;
+
+/// The question which messages of a mailbox the replica has already, on its way there.
+#[derive(Debug)]
+struct Question {
+    guids: Vec<Guid>,
+    ticket: Ticket,
+}
+
+/// Questions that were asked before it is the turn of their mailboxes.
+#[derive(Debug, Default)]
+pub struct Questions(HashMap<MailboxName, Question>);
 
 /// The way of files to one replica.
 #[derive(Debug)]
@@ -71,6 +90,8 @@ pub struct Uploader<'a> {
     pub peer: &'a mut Peer,
     /// What is there already.
     pub staged: &'a mut Staged,
+    /// What was asked.
+    pub questions: &'a mut Questions,
     /// The door to the files.
     pub disk: &'a Disk,
     /// Who is told of the progress.
@@ -95,70 +116,140 @@ impl Uploader<'_> {
         look_in: &[MailboxName],
         requests: &mut Vec<Ticket>,
     ) -> Result<(), SyncError> {
-        let octets: u64 = uploads.iter().map(|upload| u64::from(upload.size)).sum();
-        // What is new in a mailbox is seldom in the same one already.
-        let may_be_elsewhere = look_in.iter().any(|name| name != mailbox);
-        if octets >= WORTH_ASKING && may_be_elsewhere {
-            self.reserve(partition, uploads, look_in).await?;
+        let octets = uploads.iter().map(|upload| u64::from(upload.size)).sum();
+        let asks = is_worth_asking(mailbox, octets, look_in);
+        let mut question = self.questions.0.remove(mailbox);
+        let mut chunks = uploads.chunks(GUIDS_PER_RESERVE).peekable();
+        if let Some(first) = chunks.peek()
+            && asks
+            && question.is_none()
+        {
+            question = self.ask(partition, guids_of(first), look_in).await?;
         }
         if !uploads.is_empty() {
             self.peer.clear_the_way().await?;
         }
         let mut batch = Batch::default();
         let mut result = Ok(());
-        for upload in uploads {
-            if self.staged.contains(partition, &upload.guid) {
-                continue;
-            }
-            if batch.is_full() {
+        while let Some(chunk) = chunks.next()
+            && result.is_ok()
+        {
+            // What is asked now is answered while this chunk is sent.
+            let next = match chunks.peek() {
+                Some(next) if asks => {
+                    self.end(&mut batch).await?;
+                    self.ask(partition, guids_of(next), look_in).await?
+                }
+                _ => None,
+            };
+            if let Some(question) = std::mem::replace(&mut question, next) {
                 self.end(&mut batch).await?;
+                self.learn(partition, question).await?;
             }
-            // What is staged and not used yet the replica forgets with the session.
-            if self.stop.is_requested() {
-                result = Err(SyncError::Interrupted);
-                break;
-            }
-            result = self.send_file(mailbox, partition, upload, &mut batch).await;
-            if result.is_err() {
-                break;
-            }
+            result = self.send_chunk(mailbox, partition, chunk, &mut batch).await;
         }
         self.end(&mut batch).await?;
+        if let Some(question) = question {
+            self.drop_question(&question);
+        }
         requests.append(&mut batch.requests);
         result
     }
 
-    async fn reserve(
+    /// Asks which of the messages of a mailbox the replica has, some time before they are sent,
+    /// unless enough was asked already.
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub async fn ask_ahead(
         &mut self,
+        mailbox: &MailboxName,
         partition: &Partition,
-        uploads: &[Upload],
+        new: NewMessages,
         look_in: &[MailboxName],
     ) -> Result<(), SyncError> {
-        let mut wanted: Vec<Guid> = uploads
-            .iter()
-            .map(|upload| upload.guid)
-            .filter(|guid| !self.staged.contains(partition, guid))
+        if self.questions.0.len() < ASKED_AHEAD
+            && is_worth_asking(mailbox, new.octets, look_in)
+            && let Some(question) = self.ask(partition, new.guids, look_in).await?
+            && let Some(former) = self.questions.0.insert(mailbox.clone(), question)
+        {
+            self.drop_question(&former);
+        }
+        Ok(())
+    }
+
+    /// Nobody needs the answers any more that are still due.
+    pub fn drop_questions(&mut self) {
+        for question in std::mem::take(&mut self.questions.0).into_values() {
+            self.drop_question(&question);
+        }
+    }
+
+    fn drop_question(&mut self, question: &Question) {
+        self.peer.forget(&question.ticket);
+        self.staged.may_be_more = true;
+    }
+
+    /// Asks for those that are not known to be there; `None` if all are.
+    async fn ask(
+        &mut self,
+        partition: &Partition,
+        mut guids: Vec<Guid>,
+        look_in: &[MailboxName],
+    ) -> Result<Option<Question>, SyncError> {
+        guids.retain(|guid| !self.staged.contains(partition, guid));
+        guids.sort_unstable();
+        guids.dedup();
+        if guids.is_empty() {
+            return Ok(None);
+        }
+        let reserve = Apply::Reserve(Reserve {
+            partition: partition.clone(),
+            mailboxes: look_in.to_vec(),
+            guids: guids.clone(),
+        });
+        let ticket = self.peer.send(&reserve).await?;
+        Ok(Some(Question { guids, ticket }))
+    }
+
+    /// Waits for the answer to a question.
+    async fn learn(&mut self, partition: &Partition, question: Question) -> Result<(), SyncError> {
+        let answers = self.peer.answer(question.ticket).await?;
+        let missing: HashSet<Guid> = answers
+            .into_iter()
+            .filter_map(|answer| match answer {
+                Answer::Missing(missing) => Some(missing),
+                _ => None,
+            })
+            .flatten()
             .collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        for guids in wanted.chunks(GUIDS_PER_RESERVE) {
-            let reserve = Apply::Reserve(Reserve {
-                partition: partition.clone(),
-                mailboxes: look_in.to_vec(),
-                guids: guids.to_vec(),
-            });
-            let answers = self.peer.apply(&reserve).await?;
-            let missing: HashSet<Guid> = answers
-                .into_iter()
-                .filter_map(|answer| match answer {
-                    Answer::Missing(missing) => Some(missing),
-                    _ => None,
-                })
-                .flatten()
-                .collect();
-            for guid in guids.iter().filter(|guid| !missing.contains(guid)) {
-                self.staged.insert(partition, *guid);
+        for guid in question.guids {
+            if !missing.contains(&guid) {
+                self.staged.insert(partition, guid);
             }
+        }
+        Ok(())
+    }
+
+    async fn send_chunk(
+        &mut self,
+        mailbox: &MailboxName,
+        partition: &Partition,
+        chunk: &[Upload],
+        batch: &mut Batch,
+    ) -> Result<(), SyncError> {
+        for upload in chunk {
+            if self.staged.contains(partition, &upload.guid) {
+                continue;
+            }
+            if batch.is_full() {
+                self.end(batch).await?;
+            }
+            // What is staged and not used yet the replica forgets with the session.
+            if self.stop.is_requested() {
+                return Err(SyncError::Interrupted);
+            }
+            self.send_file(mailbox, partition, upload, batch).await?;
         }
         Ok(())
     }
@@ -257,6 +348,16 @@ impl Uploader<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether another mailbox may have enough of these messages: what is new in a mailbox is seldom in
+/// the same one already.
+fn is_worth_asking(mailbox: &MailboxName, octets: u64, look_in: &[MailboxName]) -> bool {
+    octets >= WORTH_ASKING && look_in.iter().any(|name| name != mailbox)
+}
+
+fn guids_of(uploads: &[Upload]) -> Vec<Guid> {
+    uploads.iter().map(|upload| upload.guid).collect()
 }
 
 /// A MESSAGE being written.

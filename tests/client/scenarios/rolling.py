@@ -69,6 +69,28 @@ def one_round_trip(pair):
     return "a delivery, one of 1 MiB, a flag: each there before any answer"
 
 
+def questions_at_once(pair):
+    """Which messages the replica has elsewhere is asked for three mailboxes before the first answer,
+    and what it has is not sent again."""
+    user, boxes = "asker", ("one", "two", "three")
+    pair.make_user(user)
+    mail = pair.of_master(user)
+    for box in boxes:
+        mail.create(box)
+    mail.append("INBOX", message("copied", 200 << 10))
+    pair.sync("-R", "-1")
+    mail.select("INBOX")
+    for box in boxes:
+        mail.command("COPY 1 ", box)
+        mail.append(box, message("new-in-" + box, 200 << 10))
+    mail.close()
+    trace = pair.sync("-R", "-1", "-vv").stderr
+    lines = [line for line in trace.splitlines() if line.startswith(("> APPLY RESERVE", "> APPLY MESSAGE", "< * MISSING", "< MISSING"))]
+    expect([line[2:15] for line in lines[:3]] == ["APPLY RESERVE"] * 3, "asked one by one:", *(line[:60] for line in lines))
+    expect(", 3 messages, " in trace, "not 3 messages were sent:", trace[-1000:])
+    pair.expect_equal(user)
+
+
 def several_connections(pair):
     """One user of a run whose answers do not come holds up no other: further connections take them."""
     users = ["many%02d" % number for number in range(16)]
