@@ -1,14 +1,16 @@
 //! From an address to a session: connecting, the banner, login, compression, capabilities
 //! (wire-protocol §1 to §6, §12).
 
+mod backoff;
+mod error;
+mod imap;
+
 use std::time::Duration;
 
 use async_compression::Level;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::client::peer::{Flavour, Peer, PeerError};
+use crate::client::peer::{Flavour, Peer};
 use crate::config::{
     ChannelSettings, Config, ConfigError, Demand, HostSettings, ReplicaAddress, SaslSettings,
     TlsSettings,
@@ -18,87 +20,13 @@ use crate::protocol::command::{Answer, Apply};
 use crate::protocol::connection::{AuthenticationError, ClientConnection, ReplyError};
 use crate::protocol::greeting::SIEVE_MAILBOX;
 use crate::protocol::sasl::Mechanism;
-use crate::protocol::sasl::client::{ClientError, Policy};
-use crate::protocol::stream::{Compression, Stream, StreamError};
-use crate::protocol::tls::{HandshakeError, TlsConnector, TlsError};
+use crate::protocol::sasl::client::Policy;
+use crate::protocol::stream::{Compression, Stream};
+use crate::protocol::tls::TlsConnector;
 use crate::service::credentials;
 
-/// Why there is no session.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The replica cannot be reached.
-    #[error("cannot reach {0}: {1}")]
-    Unreachable(String, std::io::Error),
-    /// It does not answer in time.
-    #[error("{server} does not answer within {} s", limit.as_secs())]
-    Silent {
-        /// The replica.
-        server: String,
-        /// How long was waited.
-        limit: Duration,
-    },
-    /// The port has a name that no service has.
-    #[error("{0}: no service has the name {1:?}")]
-    UnknownService(String, String),
-    /// The connection broke off.
-    #[error(transparent)]
-    Stream(#[from] StreamError),
-    /// The login failed.
-    #[error("couldn't authenticate to backend server: {0}")]
-    Login(#[from] AuthenticationError),
-    /// The login inside IMAP failed.
-    #[error("couldn't authenticate to backend server: {0}")]
-    ImapLogin(String),
-    /// An IMAP server without replication.
-    #[error("the IMAP server does not offer X-REPLICATION to this user")]
-    NoReplication,
-    /// No user or password is configured.
-    #[error("no sync_authname and sync_password are configured")]
-    NoCredentials,
-    /// TLS cannot be set up here.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The handshake failed.
-    #[error(transparent)]
-    Handshake(#[from] HandshakeError),
-    /// TLS is required, and the replica does not offer it.
-    #[error("{0} does not offer STARTTLS, which cyrus_sync_client_tls requires")]
-    TlsNotOffered(String),
-    /// The replica offers TLS and then refuses it.
-    #[error("{0} refuses STARTTLS: {1}")]
-    TlsRefused(String, String),
-    /// Somebody put octets between STARTTLS and the handshake.
-    #[error("{0}: {1} octets of plain text follow the answer to STARTTLS")]
-    Injected(String, usize),
-    /// IMAP would take the password only in clear.
-    #[error("{0}: no password without verified TLS unless cyrus_sync_client_plaintext is set")]
-    Unprotected(String),
-    /// The replica refuses what a session begins with.
-    #[error(transparent)]
-    Refused(#[from] PeerError),
-    /// `-z` was given, and the replica has no compression.
-    #[error("Failed to enable compression to server '{0}'")]
-    NoCompression(String),
-}
-
-impl ConnectError {
-    /// Whether it may be different next time.
-    pub fn can_pass(&self) -> bool {
-        !matches!(
-            self,
-            ConnectError::NoCompression(_)
-                | ConnectError::NoCredentials
-                | ConnectError::Tls(_)
-                | ConnectError::TlsNotOffered(_)
-                | ConnectError::Injected(..)
-                | ConnectError::Unprotected(_)
-                | ConnectError::UnknownService(..)
-                | ConnectError::Login(AuthenticationError::Exchange(
-                    ClientError::NoMechanism | ClientError::Unprotected
-                ))
-        ) && !matches!(self, ConnectError::Handshake(problem) if !problem.can_pass())
-    }
-}
+pub use backoff::Backoff;
+pub use error::ConnectError;
 
 /// A session, and what was agreed upon.
 #[derive(Debug)]
@@ -416,63 +344,6 @@ impl Connector {
         }
     }
 
-    /// Logs in to an IMAP server. Tags are those of the original.
-    async fn imap(&self, mut link: Link) -> Result<Connected, ConnectError> {
-        let greeting = link.stream.read_line(LONGEST_LINE).await?;
-        let greeting = String::from_utf8_lossy(&greeting).to_ascii_uppercase();
-        let offered = capabilities_of(&greeting).unwrap_or_default();
-        let starttls = offered
-            .split_ascii_whitespace()
-            .any(|word| word == "STARTTLS");
-        if self.wants_tls(link.tls, starttls)? {
-            let answer = exchange(&mut link.stream, "S01 STARTTLS\r\n", "S01").await?;
-            if !answer.ok {
-                return Err(ConnectError::TlsRefused(self.name(), answer.text));
-            }
-            link = self.secure(link.stream).await?;
-        }
-        let protected = link.tls && self.tls.verify_server;
-        if !protected && !self.allow_plain_text {
-            return Err(ConnectError::Unprotected(self.name()));
-        }
-        let mut stream = link.stream;
-        let (user, password) = self.credentials()?;
-        let mut message = zeroize::Zeroizing::new(vec![0]);
-        message.extend_from_slice(user.as_bytes());
-        message.push(0);
-        message.extend_from_slice(password);
-        let encoded = zeroize::Zeroizing::new(STANDARD.encode(&*message));
-        let line = format!("A01 AUTHENTICATE PLAIN {}\r\n", *encoded);
-        let answer = exchange(&mut stream, &zeroize::Zeroizing::new(line), "A01").await?;
-        if !answer.ok {
-            return Err(ConnectError::ImapLogin(answer.text));
-        }
-        let capabilities = match capabilities_of(&answer.text) {
-            Some(list) => list,
-            None => {
-                exchange(&mut stream, "C01 CAPABILITY\r\n", "C01")
-                    .await?
-                    .untagged
-            }
-        };
-        let has = |name: &str| {
-            capabilities
-                .split_ascii_whitespace()
-                .any(|word| word.eq_ignore_ascii_case(name))
-        };
-        if !has("X-REPLICATION") {
-            return Err(ConnectError::NoReplication);
-        }
-        let offer = Offer {
-            compressed: false,
-            sieve_mailbox: has("X-SIEVE-MAILBOX"),
-            unmailbox_id: has("X-UNMAILBOX-ID"),
-            run_id: false,
-            digest: false,
-        };
-        self.begin(stream, Flavour::Imap, offer).await
-    }
-
     /// What a session begins with, once the login is over.
     async fn begin(
         &self,
@@ -514,120 +385,4 @@ fn mechanisms(sasl: &SaslSettings, host: &HostSettings) -> Option<Vec<Mechanism>
     let forced = sasl.client_mechanism.clone().map(|name| vec![name]);
     let names = forced.or_else(|| host.mechanisms.clone())?;
     Some(names.iter().filter_map(|name| name.parse().ok()).collect())
-}
-
-/// An answer to an IMAP command during the login.
-struct ImapAnswer {
-    ok: bool,
-    /// The text behind OK or NO.
-    text: String,
-    /// The untagged lines before it.
-    untagged: String,
-}
-
-async fn exchange(stream: &mut Stream, line: &str, tag: &str) -> Result<ImapAnswer, StreamError> {
-    // One of the lines has the password.
-    stream.queue_secret().extend_from_slice(line.as_bytes());
-    stream.flush().await?;
-    let mut untagged = String::new();
-    loop {
-        let line = stream.read_line(LONGEST_LINE).await?;
-        let line = String::from_utf8_lossy(&line).into_owned();
-        match line
-            .strip_prefix(tag)
-            .and_then(|rest| rest.strip_prefix(' '))
-        {
-            Some(status) => {
-                return Ok(ImapAnswer {
-                    ok: status.starts_with("OK "),
-                    text: status.to_owned(),
-                    untagged,
-                });
-            }
-            None => {
-                untagged.push_str(&line);
-                untagged.push(' ');
-            }
-        }
-        if untagged.len() > LONGEST_LINE {
-            return Err(StreamError::LineTooLong(LONGEST_LINE));
-        }
-    }
-}
-
-/// The list of `[CAPABILITY …]` in a status text.
-fn capabilities_of(text: &str) -> Option<String> {
-    let (_, rest) = text.split_once("[CAPABILITY ")?;
-    let (list, _) = rest.split_once(']')?;
-    Some(list.to_owned())
-}
-
-/// Pauses between attempts to connect: 15 s doubling up to a cap, a little more or less by chance
-/// so that clients which lost the same server do not come back together (algorithm §10.4).
-#[derive(Clone, Copy, Debug)]
-pub struct Backoff {
-    next: Duration,
-    cap: Duration,
-}
-
-impl Backoff {
-    /// The pause after the first failure.
-    const FIRST: Duration = Duration::from_secs(15);
-
-    /// Pauses up to `cap`; zero means no cap.
-    pub fn new(cap: Duration) -> Backoff {
-        Backoff {
-            next: Backoff::FIRST,
-            cap,
-        }
-    }
-
-    /// The next pause, in whole seconds as it is announced.
-    pub fn next_pause(&mut self) -> Duration {
-        let capped = if self.cap.is_zero() {
-            self.next
-        } else {
-            self.next.min(self.cap)
-        };
-        self.next = self.next.saturating_mul(2);
-        capped
-    }
-
-    /// By how much an announced pause is varied: up to a tenth, from the clock's last digits.
-    pub fn jitter(pause: Duration) -> Duration {
-        let nanoseconds = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default()
-            .subsec_nanos();
-        pause.mul_f64(f64::from(nanoseconds % 1000) / 10_000.0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_double_up_to_the_cap() {
-        let seconds = |mut backoff: Backoff, count| -> Vec<u64> {
-            (0..count).map(|_| backoff.next_pause().as_secs()).collect()
-        };
-        let capped = Backoff::new(Duration::from_secs(100));
-        assert_eq!(seconds(capped, 5), [15, 30, 60, 100, 100]);
-        let free = Backoff::new(Duration::ZERO);
-        assert_eq!(seconds(free, 5), [15, 30, 60, 120, 240]);
-    }
-
-    #[test]
-    fn jitter_is_at_most_a_tenth() {
-        let pause = Duration::from_secs(100);
-        assert!(Backoff::jitter(pause) <= pause / 10);
-    }
-
-    #[test]
-    fn capabilities_in_a_status_text() {
-        let text = "OK [CAPABILITY IMAP4rev1 X-REPLICATION] Success";
-        assert_eq!(capabilities_of(text).unwrap(), "IMAP4rev1 X-REPLICATION");
-        assert_eq!(capabilities_of("OK Success"), None);
-    }
 }
