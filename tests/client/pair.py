@@ -87,9 +87,13 @@ class Pair:
         expect(done.returncode == status, command, done.returncode, done.stdout[-2000:], done.stderr[-2000:])
         return done
 
+    def run(self, *arguments):
+        """A client at work; to be used with `with`."""
+        return Client(self, self.command(*arguments))
+
     def follow(self, *arguments, program=None, target=None):
         """A client that follows the log; to be used with `with`."""
-        return Follower(self, self.command("-R", *arguments, program=program, target=target))
+        return Client(self, self.command("-R", *arguments, program=program, target=target))
 
     # -- what came of it
     def expect_equal(self, *users):
@@ -122,12 +126,12 @@ class Pair:
         wait_until(self.is_drained, lambda: "all lines replicated; left:\n" + (self.log_of("log-run") + self.log_of())[-2000:])
 
 
-class Follower:
-    """A rolling client; its log is the file `log`."""
+class Client:
+    """A client at work; its log is the file `log`."""
 
     def __init__(self, pair, command):
         self.pair, self.command = pair, command
-        self.log = "%s/follower.%d.log" % (pair.dir, time.monotonic_ns())
+        self.log = "%s/client.%d.log" % (pair.dir, time.monotonic_ns())
         self.process = None
 
     def __enter__(self):
@@ -152,7 +156,7 @@ class Follower:
         return self.process.poll() is not None
 
     def shut_down(self):
-        """Ends it by the shutdown file, which it heeds and removes."""
+        """Ends one that follows the log by the shutdown file, which it heeds and removes."""
         path = self.pair.master.dir + "/run/sync-shutdown"
         with open(path, "wb"):
             pass

@@ -46,6 +46,24 @@ def sick(pair):
     pair.expect_equal(*users)
 
 
+def locked_comes_last(pair):
+    """Whoever's mailbox is locked keeps nobody else back, and is waited for at the end."""
+    users = ("locked", "behind")
+    for user in users:
+        pair.make_user(user)
+        with contextlib.closing(pair.of_master(user)) as mail:
+            mail.append("INBOX", "for-" + user)
+    with open(pair.master.path("user/locked") + "/cyrus.index", "r+b") as index:
+        fcntl.lockf(index, fcntl.LOCK_EX)
+        with pair.run("-u", *users, "--jobs", 1) as client:
+            wait_until(lambda: pair.of_replica("behind").count("INBOX") == 1, "the other user there")
+            expect(not client.has_ended(), "it did not wait:", client.text())
+            fcntl.lockf(index, fcntl.LOCK_UN)
+            wait_until(client.has_ended, lambda: "ended:\n" + client.text())
+    expect(client.process.returncode == 0, "status", client.process.returncode, client.text())
+    pair.expect_equal(*users)
+
+
 USERS = ["fifty%d" % number for number in range(5)]
 BOXES = ["INBOX"] + ["box%d" % number for number in range(9)]
 
