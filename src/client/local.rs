@@ -403,12 +403,8 @@ impl Local {
         &mut self,
         entry: &MailboxEntry,
     ) -> Result<Vec<crate::mail::Annotation>, SyncError> {
-        let owner = self.store.namespace().owner_of(&entry.name);
-        let scope = Scope::Mailbox {
-            id: &entry.unique_id,
-            owner: owner.as_ref(),
-        };
-        Ok(self.annotations.all(scope)?)
+        let annotations = &mut self.annotations;
+        Ok(self.store.mailbox_annotations_in(annotations, entry)?)
     }
 
     /// The annotations of the server.

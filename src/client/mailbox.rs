@@ -239,6 +239,8 @@ impl Session {
                         return Ok(outcome);
                     }
                     *remote = Some(in_flight.sent);
+                    // Both sides remember what is staged: not of a whole mailbox, which may be large.
+                    self.forget_staged().await;
                 }
             }
         }

@@ -8,13 +8,14 @@ use tracing::{debug, info, warn};
 use super::failure::Failure;
 use super::output::Output;
 use super::{apply, get, reserve, restore};
-use crate::mail::MailboxName;
+use crate::mail::{Annotation, MailboxName};
 use crate::protocol::command::{Answer, Apply, Get, Request, Restore};
 use crate::protocol::greeting::{SIEVE_MAILBOX, UNMAILBOX_ID};
 use crate::spool::SpoolError;
+use crate::spool::annotations::AnnotationDb;
 use crate::spool::disk::LockKind;
 use crate::spool::mailbox::{CleanedUp, Mailbox};
-use crate::spool::mailboxes::MailboxList;
+use crate::spool::mailboxes::{MailboxEntry, MailboxList};
 use crate::spool::staging::Staging;
 use crate::spool::store::Store;
 
@@ -30,6 +31,8 @@ pub struct Engine {
     pub(super) sieve_mailbox: bool,
     /// Mailboxes with files or records of expunged messages that are to go.
     cleanup_due: BTreeSet<MailboxName>,
+    /// The annotations of mailboxes, once they were needed.
+    annotations: Option<AnnotationDb>,
 }
 
 impl Engine {
@@ -45,6 +48,7 @@ impl Engine {
             force: false,
             sieve_mailbox: false,
             cleanup_due: BTreeSet::new(),
+            annotations: None,
         })
     }
 
@@ -104,6 +108,19 @@ impl Engine {
         let exclusive = locks.mailbox(&lock, name, place.home(), LockKind::Exclusive)?;
         let done = self.store.mailboxes.clean_up(place, exclusive)?;
         Ok(done.unwrap_or_default())
+    }
+
+    /// The annotations of a mailbox itself.
+    pub(super) fn annotations_of(
+        &mut self,
+        entry: &MailboxEntry,
+    ) -> Result<Vec<Annotation>, SpoolError> {
+        let annotations = match self.annotations.take() {
+            Some(annotations) => annotations,
+            None => self.store.annotations()?,
+        };
+        let annotations = self.annotations.insert(annotations);
+        self.store.mailbox_annotations_in(annotations, entry)
     }
 
     /// The staging area, to which message files go while they arrive.

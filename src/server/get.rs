@@ -220,7 +220,7 @@ fn items_of(
         let store = Arc::clone(&engine.store);
         let opened = store.open_for_reading(lock, entry);
         if let Some(mailbox) = Engine::in_mailbox(&entry.name, opened)? {
-            let annotations = engine.store.mailbox_annotations(entry);
+            let annotations = engine.annotations_of(entry);
             let annotations = Engine::in_mailbox(&entry.name, annotations)?;
             engine.note_cleanup(&mailbox);
             items.push(mailbox_item(entry, &mailbox, annotations));

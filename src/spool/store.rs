@@ -377,8 +377,20 @@ impl Store {
     /// # Errors
     /// If they cannot be read.
     pub fn mailbox_annotations(&self, entry: &MailboxEntry) -> Result<Vec<Annotation>, SpoolError> {
+        self.mailbox_annotations_in(&mut self.annotations()?, entry)
+    }
+
+    /// The same from a database that is open.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn mailbox_annotations_in(
+        &self,
+        annotations: &mut AnnotationDb,
+        entry: &MailboxEntry,
+    ) -> Result<Vec<Annotation>, SpoolError> {
         let owner = self.namespace().owner_of(&entry.name);
-        self.annotations()?.all(Scope::Mailbox {
+        annotations.all(Scope::Mailbox {
             id: &entry.unique_id,
             owner: owner.as_ref(),
         })

@@ -7,8 +7,12 @@ class Job:
     title = ""
     users, mailboxes, messages_each = 1, 20, 1000
     rtt = 0                     # milliseconds
+    counted = False             # count round trips where there is no delay: the counting costs time
+    rolling = False             # the client follows the log while mail is delivered
     plain = False               # hide that the server can compress
     synced_before = False       # the replica is up to date before the change
+    any_client_before = False   # whichever client brought it up to date
+    long = []                   # pairings that --quick leaves out
     spoils_store = False        # the master must be filled anew for each run
     ours = []                   # arguments that only our client knows
     arguments = ["-o", "-A"]
@@ -51,12 +55,13 @@ class Users(Job):
 class UsersFar(Users):
     title = "first full sync, 200 users x 200 messages, round trip of 100 ms, ours with --jobs 4"
     rtt = 100
+    long = [("stock", "ours")]
 
 
 class Unchanged(Job):
     title = "nothing to do: -A over 1,000 users x 5 mailboxes"
     users, mailboxes, messages_each = 1000, 5, 1
-    synced_before = True
+    synced_before, any_client_before = True, True
 
 
 class UnchangedFar(Unchanged):
@@ -66,6 +71,7 @@ class UnchangedFar(Unchanged):
 
 class Flags(Job):
     title = "flag changes of all messages of one mailbox"
+    counted = True
     mailboxes, messages_each = 1, 20000
     synced_before = True
     arguments = ["-o", "-u", "u0001"]
@@ -77,6 +83,7 @@ class Flags(Job):
 
 class Expunge(Job):
     title = "expunge of half of the messages of one mailbox"
+    counted = True
     mailboxes, messages_each = 1, 20000
     synced_before = True
     arguments = ["-o", "-u", "u0001"]
@@ -88,6 +95,7 @@ class Expunge(Job):
 
 class Rename(Job):
     title = "rename of a mailbox with all messages"
+    counted = True
     mailboxes, messages_each = 2, 10000
     synced_before = True
     arguments = ["-o", "-u", "u0001"]
@@ -98,6 +106,23 @@ class Rename(Job):
         imap.command("RENAME %s %s" % self.names)
         imap.close()
         self.names = self.names[::-1]
+
+
+class RollingMost(Job):
+    title = "rolling while mail is delivered as fast as LMTP takes it"
+    users, mailboxes, messages_each = 20, 1, 5
+    rolling, synced_before = True, True
+    seconds, deliverers = 20, 2
+    spoils_store = True
+
+    def __init__(self, scale):
+        super().__init__(1)
+        self.seconds = max(5, int(self.seconds * min(1, 2 * scale)))
+
+
+class Rolling(RollingMost):
+    title = "rolling at the rate that stock sustains"
+    deliverers = 1
 
 
 def with_inbox(master, *commands):
@@ -113,4 +138,5 @@ JOBS = {
     "users": Users, "users-100ms": UsersFar,
     "unchanged": Unchanged, "unchanged-20ms": UnchangedFar,
     "flags": Flags, "rename": Rename, "expunge": Expunge,
+    "rolling-most": RollingMost, "rolling": Rolling,
 }

@@ -13,10 +13,20 @@ def cpu(run, side):
 
 
 def line(run):
-    text = "%7.2f s; CPU client %.2f s, server %.2f s; peak %.1f and %.1f MiB" % (
-        run["wall"], cpu(run, "client"), cpu(run, "server"), run["client_rss_kib"] / 1024, run["server_rss_kib"] / 1024)
+    if "lag_p99" in run:
+        text = "%4.0f/s; lag median %.3f s, p90 %.3f s, p99 %.3f s; " % tuple(run[k] for k in ("rate", "lag_median", "lag_p90", "lag_p99"))
+        return text + usage(run)
+    text = "%7.2f s; " % run["wall"] + usage(run)
     if "round_trips" in run:
         text += "; %d round trips" % run["round_trips"]
+    return text
+
+
+def usage(run):
+    text = "CPU client %.2f s, server %.2f s; peak %.1f and %.1f MiB" % (
+        cpu(run, "client"), cpu(run, "server"), run["client_rss_kib"] / 1024, run["server_rss_kib"] / 1024)
+    if "server_syncs" in run:
+        text += "; %d syncs" % run["server_syncs"]
     if run["others"] > 0.2 * run["wall"]:
         text += "; others %.1f s" % run["others"]
     return text + ("; PROBLEM " + run["problem"].strip() if "problem" in run else "")
@@ -33,10 +43,32 @@ def ratios(runs, base, value):
     return spread(pairs) if pairs else ""
 
 
-def table(job):
+def problems(job):
+    found = ["%s: %s" % (pairing, run["problem"].strip()) for pairing, runs in job["runs"].items() for run in runs if "problem" in run]
+    return ["**Failed:** " + problem for problem in found]
+
+
+def rolling_table(job):
     base = job["runs"].get(BASE, [])
-    rows = ["| client/server | wall s | of stock | CPU client s | CPU server s | both of stock | peak RSS MiB | messages/s | MB/s | written MB | round trips | octets sent |",
-            "|---|---|---|---|---|---|---|---|---|---|---|---|"]
+    rows = ["| client/server | deliveries/s | of stock | lag median s | lag p99 s | of stock | CPU client ms each | CPU server ms each | both of stock | peak RSS MiB |",
+            "|---|---|---|---|---|---|---|---|---|---|"]
+    each = lambda run, side: 1000 * cpu(run, side) / max(1, run["messages"])  # noqa: E731
+    for pairing, runs in job["runs"].items():
+        rows.append("| " + " | ".join([
+            pairing, spread([run["rate"] for run in runs], 1), ratios(runs, base, lambda run: run["rate"]),
+            spread([run["lag_median"] for run in runs], 3), spread([run["lag_p99"] for run in runs], 3), ratios(runs, base, lambda run: run["lag_p99"]),
+            spread([each(run, "client") for run in runs]), spread([each(run, "server") for run in runs]),
+            ratios(runs, base, lambda run: each(run, "client") + each(run, "server")),
+            "%.1f / %.1f" % tuple(max(run[side + "_rss_kib"] for run in runs) / 1024 for side in ("client", "server"))]) + " |")
+    return "\n".join(rows + [""] + problems(job))
+
+
+def table(job):
+    if any("lag_p99" in run for runs in job["runs"].values() for run in runs):
+        return rolling_table(job)
+    base = job["runs"].get(BASE, [])
+    rows = ["| client/server | wall s | of stock | CPU client s | CPU server s | both of stock | peak RSS MiB | messages/s | MB/s | written MB | syncs | round trips | MB up / down |",
+            "|---|---|---|---|---|---|---|---|---|---|---|---|---|"]
     for pairing, runs in job["runs"].items():
         walls = [run["wall"] for run in runs]
         rows.append("| " + " | ".join([
@@ -46,10 +78,10 @@ def table(job):
             "%.1f / %.1f" % tuple(max(run[side + "_rss_kib"] for run in runs) / 1024 for side in ("client", "server")),
             spread([job["messages"] / wall for wall in walls], 0), spread([job["octets"] / 1e6 / wall for wall in walls], 1),
             spread([run["server_written"] / 1e6 for run in runs], 1),
+            spread([run["server_syncs"] for run in runs], 0) if "server_syncs" in runs[0] else "",
             spread([run["round_trips"] for run in runs], 0) if "round_trips" in runs[0] else "",
-            spread([run["bytes_up"] for run in runs], 0) if "bytes_up" in runs[0] else ""]) + " |")
-    problems = ["%s: %s" % (pairing, run["problem"].strip()) for pairing, runs in job["runs"].items() for run in runs if "problem" in run]
-    return "\n".join(rows + [""] + ["**Failed:** " + problem for problem in problems])
+            " / ".join(spread([run[key] / 1e6 for run in runs], 2) for key in ("bytes_up", "bytes_down")) if "bytes_up" in runs[0] else ""]) + " |")
+    return "\n".join(rows + [""] + problems(job))
 
 
 def picture(results):
@@ -57,7 +89,7 @@ def picture(results):
     bars, y = [], 20
     for name, job in results.items():
         base = [run["wall"] for run in job["runs"].get(BASE, [])]
-        if not base:
+        if not base or "lag_p99" in job["runs"][BASE][0]:
             continue
         bars.append('<text x="10" y="%d" font-weight="bold">%s</text>' % (y + 12, escape(name)))
         y += 18

@@ -6,13 +6,23 @@ import sys
 from types import SimpleNamespace
 
 import bench
+import rolling
+from syncs import Syncs
 
 LAB = os.path.dirname(os.path.abspath(bench.__file__))
 TOOL = os.path.join(LAB, "cyrus-instance")
+STOCK = os.path.join(os.environ.get("CYRUS_BIN", "/usr/lib/cyrus/bin"), "sync_client")
+
+
+# Deliveries a second if nobody has measured what stock sustains.
+RATE = 30
+# Octets that must stay free when the stores of earlier runs are kept.
+SPARE = 12 << 30
 
 
 class Instance:
     """A Cyrus of the lab."""
+    tool = TOOL
 
     def __init__(self, path, base, *options):
         self.path, self.base = path, base
@@ -36,11 +46,14 @@ class Instance:
 
 class Site:
     def __init__(self, path, base, client, server):
-        self.path, self.base, self.client = path, base, client
+        self.path, self.base, self.client = path, base, os.path.join(path, "sync_client")
         os.environ["CYRUS_SYNC_BIN"] = server
         os.makedirs(path, exist_ok=True)
         os.chmod(path, 0o755)
-        self.store = None
+        # where the instances' user can reach it
+        shutil.copy(client, self.client)
+        os.chmod(self.client, 0o755)
+        self.store, self.rate = None, RATE
         self.master = Instance(os.path.join(path, "m"), base, "--option", "cyrus_sync_client_plaintext: yes")
         self.replicas = {
             "stock": Instance(os.path.join(path, "stock"), base + 10),
@@ -57,11 +70,17 @@ class Site:
         if self.store == job.store():
             return
         self.master.empty()
-        self.master.call("purge")
+        self.purge()
         users, mailboxes, each = job.store()
         self.lab("corpus.py", "deliver", "--imap", self.master.imap, "--users", str(users),
                  "--mailboxes", str(mailboxes), "--messages", str(each))
         self.store = job.store()
+
+    def purge(self):
+        """Removes the stores of earlier runs: not right before one, since ext4 makes files slowly for minutes
+        after many were removed."""
+        for instance in [self.master, *self.replicas.values()]:
+            instance.call("purge")
 
     def octets(self):
         total = 0
@@ -76,28 +95,46 @@ class Site:
         if job.spoils_store:
             self.store = None
         replica.empty()
-        replica.call("purge")
-        os.environ.pop("CYRUS_SYNC_CLIENT_BIN", None)
-        if client == "ours":
-            os.environ["CYRUS_SYNC_CLIENT_BIN"] = self.client
+        if shutil.disk_usage(self.path).free < SPARE:
+            self.purge()
         if job.synced_before:
-            # by the client that is measured, so that it finds its own cache
-            self.master.call("sync", "--to", replica.csync, *job.arguments)
+            before = self.command("ours" if job.any_client_before else client, replica.csync, *job.arguments)
+            subprocess.run(before, check=True, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
             job.change(self.master)
-        to, proxy = replica.csync, ""
-        if job.rtt or job.plain:
-            to = "127.0.0.1:%d" % (self.base + 30)
-            proxy = "%s=%s" % (to, replica.csync)
-        extra = job.ours if client == "ours" else []
-        run = bench.one_run(SimpleNamespace(
-            before=None, settle=0, after=0.0, verbose=False, proxy=proxy, rtt=job.rtt, no_compress=job.plain,
-            slow_start=False, server="sync_server -C %s/imapd.conf" % replica.path,
-            command=[TOOL, "sync", self.master.path, "--to", to, *extra, *job.arguments]))
-        problem = self.difference(replica)
+        if job.rolling:
+            follow = self.command(client, replica.csync, "-R", "-d", "0")
+            run = rolling.run(self, job, replica, follow, 0 if job.deliverers > 1 else self.rate)
+        else:
+            run = self.timed(job, replica, client)
+        problem = "; ".join(filter(None, [run.get("problem"), self.difference(replica)]))
         if "exit" in run:
             problem = "exit status %s; %s" % (run["exit"], problem)
         if problem:
             run["problem"] = problem
+        elif job.rolling and job.deliverers > 1 and (client, server) == ("stock", "stock"):
+            self.rate = max(1, int(run["rate"]))
+        return run
+
+    def command(self, client, to, *arguments):
+        """A client of the master as the instances' user, with nothing around it that costs time."""
+        as_user = ["setpriv", "--reuid=cyrus", "--regid=mail", "--clear-groups"] if os.geteuid() == 0 else []
+        return [*as_user, STOCK if client == "stock" else self.client, "-C", self.master.path + "/imapd.conf",
+                "-S", to, *arguments]
+
+    def timed(self, job, replica, client):
+        """Runs the client once."""
+        to, proxy = replica.csync, ""
+        if job.rtt or job.plain or job.counted:
+            to = "127.0.0.1:%d" % (self.base + 30)
+            proxy = "%s=%s" % (to, replica.csync)
+        extra = job.ours if client == "ours" else []
+        text = "sync_server -C %s/imapd.conf" % replica.path
+        syncs = Syncs()
+        run = bench.one_run(SimpleNamespace(
+            before=None, settle=0, after=0.0, verbose=False, proxy=proxy, rtt=job.rtt, no_compress=job.plain,
+            slow_start=False, server=text,
+            command=self.command(client, to, *extra, *job.arguments)))
+        run.update(syncs.result(text))
         return run
 
     def difference(self, replica):

@@ -7,8 +7,10 @@
 mod lookup;
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::open;
@@ -16,12 +18,72 @@ use nix::sys::stat::Mode;
 
 use lookup::{DIRECTORY, Lookup};
 
+/// A confining directory. Clones share its handle.
+#[derive(Clone, Debug)]
+pub struct Root {
+    path: PathBuf,
+    last: Arc<Mutex<Option<Handle>>>,
+}
+
+/// The handle of a confining directory that was opened last.
+#[derive(Debug)]
+struct Handle {
+    handle: Arc<OwnedFd>,
+    opened: Instant,
+}
+
+/// For how long one handle of a confining directory serves: what is mounted or moved there is seen
+/// that much later.
+const SERVES: Duration = Duration::from_secs(1);
+
+impl Root {
+    /// The directory at `path`.
+    pub fn new(path: PathBuf) -> Root {
+        Root {
+            path,
+            last: Arc::default(),
+        }
+    }
+
+    fn open(&self) -> io::Result<Arc<OwnedFd>> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = &*last
+            && last.opened.elapsed() < SERVES
+        {
+            return Ok(Arc::clone(&last.handle));
+        }
+        *last = None;
+        let handle = Arc::new(open(&self.path, DIRECTORY, Mode::empty())?);
+        *last = Some(Handle {
+            handle: Arc::clone(&handle),
+            opened: Instant::now(),
+        });
+        Ok(handle)
+    }
+}
+
+/// A directory in which a name is taken.
+#[derive(Debug)]
+enum Directory {
+    Root(Arc<OwnedFd>),
+    Below(OwnedFd),
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Directory::Root(handle) => handle.as_fd(),
+            Directory::Below(handle) => handle.as_fd(),
+        }
+    }
+}
+
 /// A path that names the same file however links change meanwhile.
 #[derive(Debug)]
 pub struct Confined {
     path: PathBuf,
     /// The directory; the path leads through it while it is open.
-    directory: Option<OwnedFd>,
+    directory: Option<Directory>,
 }
 
 impl AsRef<Path> for Confined {
@@ -41,13 +103,13 @@ impl Confined {
 ///
 /// # Errors
 /// If it leads out of that directory, or the directory it is in does not exist.
-pub fn confine(roots: &[PathBuf], path: &Path) -> io::Result<Confined> {
+pub fn confine(roots: &[Root], path: &Path) -> io::Result<Confined> {
     let root = roots
         .iter()
-        .filter(|root| path.starts_with(root) && path != root.as_path())
-        .max_by_key(|root| root.as_os_str().len());
-    let Some((root, below)) = root.and_then(|root| Some((root, path.strip_prefix(root).ok()?)))
-    else {
+        .filter(|root| path.starts_with(&root.path) && path != root.path)
+        .max_by_key(|root| root.path.as_os_str().len());
+    let below = root.and_then(|root| Some((root, path.strip_prefix(&root.path).ok()?)));
+    let Some((root, below)) = below else {
         return Ok(Confined {
             path: path.to_owned(),
             directory: None,
@@ -58,25 +120,25 @@ pub fn confine(roots: &[PathBuf], path: &Path) -> io::Result<Confined> {
         .file_name()
         .filter(|_| below.components().all(is_plain));
     let Some(name) = name else {
-        return Err(outside(root));
+        return Err(outside(&root.path));
     };
-    let handle = open(root, DIRECTORY, Mode::empty())?;
-    let directory =
-        match below
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
-            None => handle,
-            Some(parent) => Lookup::of_system()
-                .directory(handle, parent)
-                .map_err(|error| match error {
-                    Errno::EXDEV => outside(root),
-                    error => error.into(),
-                })?,
-        };
+    let handle = root.open()?;
+    let directory = match below
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        None => Directory::Root(handle),
+        Some(parent) => Lookup::of_system()
+            .directory(handle.as_fd(), parent)
+            .map(Directory::Below)
+            .map_err(|error| match error {
+                Errno::EXDEV => outside(&root.path),
+                error => error.into(),
+            })?,
+    };
     Ok(Confined {
         path: Path::new("/proc/self/fd")
-            .join(directory.as_raw_fd().to_string())
+            .join(directory.as_fd().as_raw_fd().to_string())
             .join(name),
         directory: Some(directory),
     })

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::service::watchdog;
 
-use confine::Confined;
+use confine::{Confined, Root};
 pub use file::{DiskFile, Identity};
 pub use lock::LockKind;
 pub use recorder::{Recorder, Step, Survival};
@@ -125,7 +125,7 @@ struct Settings {
     umask: u32,
     lock_timeout: Duration,
     /// Directories that nothing below them may lead out of.
-    roots: Vec<PathBuf>,
+    roots: Vec<Root>,
     recorder: Option<Recorder>,
 }
 
@@ -154,7 +154,7 @@ impl Disk {
     /// file there is opened by a symbolic link.
     pub fn confined_to(&self, roots: Vec<PathBuf>) -> Disk {
         let settings = Settings {
-            roots,
+            roots: roots.into_iter().map(Root::new).collect(),
             ..Settings::clone(&self.settings)
         };
         Disk {

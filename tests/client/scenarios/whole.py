@@ -82,6 +82,22 @@ def split_brain(pair):
     pair.expect_settled()
 
 
+def batches(pair):
+    """A mailbox of several batches: the replica keeps staged no more than one of them."""
+    pair.make_user("batched")
+    user = pair.of_master("batched")
+    for number in range(17):
+        user.append("INBOX", "batched%d" % number)
+    path = pair.dir + "/batches.conf"
+    with open(pair.master.dir + "/imapd.conf") as given, open(path, "w") as file:
+        file.write(given.read() + "sync_batchsize: 5\n")
+    pair.master.hand_over(path)
+    lines = pair.sync("-C", path, "-vv", "-u", "batched").stderr.splitlines()
+    restarts = sum(line.startswith("> RESTART") for line in lines)
+    expect(restarts >= 3, "the replica was to forget what is staged after each batch:", restarts)
+    pair.expect_equal("batched")
+
+
 def statuses(pair):
     """Exit statuses, and what is said with them."""
     expect("No replication mode specified" in pair.sync(status=64).stderr, "no mode")

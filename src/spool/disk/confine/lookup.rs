@@ -1,7 +1,7 @@
 //! Looking up a directory beneath another one.
 
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Component, Path};
 use std::sync::LazyLock;
 
@@ -43,9 +43,9 @@ impl Lookup {
     ///
     /// # Errors
     /// EXDEV if the path leads out of `root`, else what the system says of it.
-    pub fn directory(self, root: OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
+    pub fn directory(self, root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
         match self {
-            Lookup::System => openat2(&root, path, beneath()),
+            Lookup::System => openat2(root, path, beneath()),
             Lookup::Steps => step_by_step(root, path),
         }
     }
@@ -65,9 +65,9 @@ enum Step {
 
 /// The system never follows a link or goes up here: of each link it is asked where it leads, and
 /// the way up are the handles by which we came down.
-fn step_by_step(root: OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
+fn step_by_step(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
     let mut above = Vec::new();
-    let mut here = root;
+    let mut here = openat(root, ".", DIRECTORY, Mode::empty())?;
     let mut ahead = steps(path)?;
     let mut links = 0;
     while let Some(step) = ahead.pop() {
@@ -116,6 +116,7 @@ fn steps(path: &Path) -> Result<Vec<Step>, Errno> {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::os::fd::AsFd;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     use nix::fcntl::open;
@@ -125,7 +126,7 @@ mod tests {
     /// A handle's directory, as device and inode.
     fn found(lookup: Lookup, root: &Path, path: &str) -> Result<(u64, u64), Errno> {
         let root = open(root, DIRECTORY, Mode::empty()).unwrap();
-        let handle = lookup.directory(root, Path::new(path))?;
+        let handle = lookup.directory(root.as_fd(), Path::new(path))?;
         let metadata = File::from(handle).metadata().unwrap();
         Ok((metadata.dev(), metadata.ino()))
     }
