@@ -16,6 +16,8 @@ STOCK = os.path.join(os.environ.get("CYRUS_BIN", "/usr/lib/cyrus/bin"), "sync_cl
 
 # Deliveries a second if nobody has measured what stock sustains.
 RATE = 30
+# Users of whom both servers are compared.
+COMPARED = 200
 # Octets that must stay free when the stores of earlier runs are kept.
 SPARE = 12 << 30
 
@@ -106,7 +108,7 @@ class Site:
             run = rolling.run(self, job, replica, follow, 0 if job.deliverers > 1 else self.rate)
         else:
             run = self.timed(job, replica, client)
-        problem = "; ".join(filter(None, [run.get("problem"), self.difference(replica)]))
+        problem = "; ".join(filter(None, [run.get("problem"), self.difference(replica, job)]))
         if "exit" in run:
             problem = "exit status %s; %s" % (run["exit"], problem)
         if problem:
@@ -137,9 +139,12 @@ class Site:
         run.update(syncs.result(text))
         return run
 
-    def difference(self, replica):
-        """Nothing, or what is unlike the master. The bodies are compared by their GUIDs."""
-        done = subprocess.run([sys.executable, os.path.join(LAB, "compare.py"), "--no-body", "--quiet",
+    def difference(self, replica, job):
+        """Nothing, or what is unlike the master. The bodies are compared by their GUIDs; of very many users,
+        some hundred are compared."""
+        some = range(1, job.users + 1, max(1, job.users // COMPARED))
+        users = ["--users", ",".join("u%04d" % number for number in some)] if job.users > COMPARED else []
+        done = subprocess.run([sys.executable, os.path.join(LAB, "compare.py"), "--no-body", "--quiet", *users,
                                self.master.imap, replica.imap], stdin=subprocess.DEVNULL, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         return "" if done.returncode == 0 else done.stdout[-500:] or "compare.py: status %d" % done.returncode

@@ -156,10 +156,11 @@ mod tests {
         second.unlock().unwrap();
         let error = second.lock(LockKind::Exclusive, soon()).unwrap_err();
         assert!(error.is_temporary());
-        assert_eq!(
-            error.to_string(),
-            format!("no exclusive lock on {} within 0.0 seconds", path.display())
-        );
+        let text = error.to_string();
+        let expected = format!("no exclusive lock on {} within ", path.display());
+        // How long it really waited is up to the machine.
+        assert!(text.starts_with(&expected), "{text}");
+        assert!(text.ends_with(" seconds"), "{text}");
         // A third descriptor coming and going does not disturb the first one's lock.
         drop(disk.open_read(&path).unwrap());
         assert!(second.lock(LockKind::Exclusive, Instant::now()).is_err());
