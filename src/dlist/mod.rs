@@ -5,15 +5,19 @@
 //! [`Parser`] is the machine underneath: it takes octets in pieces as they arrive and tells a
 //! [`Visitor`] what they mean, so that neither a message nor a long line is ever held whole.
 
+mod event;
 mod field;
+mod limits;
 mod parser;
 mod skip;
 mod tree;
 mod value;
 mod write;
 
+pub use event::{Event, FileHeader, ParseError, ParseProblem, Visitor};
 pub use field::{FieldError, FieldProblem, Fields, parse_number};
-pub use parser::{Event, Fed, FileHeader, Limits, ParseError, ParseProblem, Parser, Visitor};
+pub use limits::Limits;
+pub use parser::{Fed, Parser};
 pub use skip::LineSkipper;
 pub use tree::{Line, TreeBuilder, parse_value};
 pub use value::Value;

@@ -1,6 +1,6 @@
 //! Getting back into step after a line that cannot be understood (wire-protocol §7).
 
-use super::parser::LONGEST_SKIPPED;
+use super::limits::LONGEST_SKIPPED;
 
 /// Consumes octets up to the end of a command line, and with it the octets of every literal and
 /// file literal that the line announces: an announcement is `{n}` or `{n+}`, or a `%{… n}`
