@@ -158,9 +158,11 @@ class Client:
     def shut_down(self):
         """Ends one that follows the log by the shutdown file, which it heeds and removes."""
         path = self.pair.master.dir + "/run/sync-shutdown"
-        with open(path, "wb"):
+        # complete when it appears, since the client removes it at once
+        with open(path + ".new", "wb"):
             pass
-        self.pair.master.hand_over(path)
+        self.pair.master.hand_over(path + ".new")
+        os.rename(path + ".new", path)
         wait_until(self.has_ended, lambda: "the client has ended:\n" + self.text()[-2000:])
         expect(self.process.returncode == 0, "rolling ended with", self.process.returncode, self.text()[-2000:])
         expect(not os.path.exists(path), "the shutdown file is still there")

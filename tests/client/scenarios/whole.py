@@ -42,12 +42,13 @@ def names(pair):
         steps = (("s1", "s0"), ("s2", "s1"), ("s0", "s2"), ("c3", "c4"), ("c2", "c3"), ("c1", "c2"))
         for old, new in steps:
             user.rename(old, new)
+        # imapd names what it deletes by the second, and refuses the same name twice
+        time.sleep(1.1)
         user.delete("again")
         user.create("again")
         user.append("again", "second-again")
         pair.sync(*way)
         pair.expect_equal("swapper")
-        # imapd names what it deletes by the second, and refuses the same name twice
         time.sleep(1.1)
         for box in ("s1", "s2", "again", "c2", "c3", "c4"):
             user.delete(box)
