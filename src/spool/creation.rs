@@ -141,7 +141,8 @@ impl Store {
     }
 
     /// Makes the missing mailboxes between a user's mailbox and the INBOX, as 3.6 does: real ones
-    /// with ids of their own (algorithm §6, step 4).
+    /// with ids of their own (algorithm §6, step 4). A folder called INBOX is not made: it only
+    /// stands in the names of those which clients of an alternative namespace see below the INBOX.
     ///
     /// # Errors
     /// As [`Store::create_mailbox`].
@@ -155,8 +156,14 @@ impl Store {
         let Some(inbox) = self.inbox_above(name) else {
             return Ok(());
         };
+        let is_folder = |parent: &MailboxName| {
+            parent
+                .as_str()
+                .strip_prefix(inbox.as_str())
+                .is_some_and(|folder| folder.starts_with('.') && folder != ".INBOX")
+        };
         let parents = std::iter::successors(name.parent(), MailboxName::parent);
-        for parent in parents.take_while(|parent| *parent != inbox && parent.is_within(&inbox)) {
+        for parent in parents.take_while(is_folder) {
             let known = list.find(&parent)?;
             if known.is_none_or(|entry| entry.is_tombstone()) {
                 self.create_mailbox(list, lock, &parent, partition.clone())?;

@@ -431,6 +431,16 @@ def intermediate_entries(s):
 
 
 @scenario(live=False)
+def folder_below_inbox(s):
+    """A client's INBOX/a is user.x.INBOX.a where the namespace is the alternative one: nothing is made between."""
+    with s.csync() as session:
+        session.create(s.box())
+        session.create(s.box("INBOX.a", 2))
+        session.create(s.box("INBOX.b.c", 3))
+        session.ok(session.get("USER", s.user))
+
+
+@scenario(live=False)
 def mailbox_types(s):
     """A type that differs from the mailbox's; a #sieve mailbox without and with the capability."""
     inbox = s.box()
