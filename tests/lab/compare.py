@@ -348,7 +348,9 @@ def compare_mailbox(report, options, subject, views):
                 a, b = a - b, b - a
             report.differ(subject, field, a, b)
     if "metadata" in facts_a:
-        report.mapping(subject, "metadata", facts_a["metadata"], facts_b.get("metadata", {}))
+        sides = ({entry: value for entry, value in facts.get("metadata", {}).items() if entry.decode("utf-8", "replace") not in options.excepted}
+                 for facts in (facts_a, facts_b))
+        report.mapping(subject, "metadata", *sides)
     if "uids" in options.want:
         for uid in sorted(set(messages_a) ^ set(messages_b)):
             report.differ(subject, "uids", uid if uid in messages_a else "-", uid if uid in messages_b else "-")
@@ -433,6 +435,8 @@ def main():
     parser.add_argument("--sieve", nargs=2, metavar=("A", "B"), help="ManageSieve HOST:PORT of each side")
     parser.add_argument("--ignore", default="", help="fields not to compare, separated by commas")
     parser.add_argument("--only", default="", help="only these fields")
+    parser.add_argument("--except", dest="excepted", action="append", default=[], metavar="ENTRY",
+                        help="an annotation of mailboxes not to compare, since only one version of Cyrus has it (repeatable)")
     parser.add_argument("--no-body", action="store_true", help="do not fetch messages (still compares their GUIDs)")
     parser.add_argument("--strict", action="store_true", help="also annotations that are a server's own")
     parser.add_argument("--max", type=int, default=5, help="lines per mailbox and field (default 5)")
