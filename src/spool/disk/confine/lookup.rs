@@ -45,7 +45,11 @@ impl Lookup {
     /// EXDEV if the path leads out of `root`, else what the system says of it.
     pub fn directory(self, root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
         match self {
-            Lookup::System => openat2(root, path, beneath()),
+            // The system gives up on a `..` while something is renamed, wherever that is.
+            Lookup::System => match openat2(root, path, beneath()) {
+                Err(Errno::EAGAIN) => step_by_step(root, path),
+                found => found,
+            },
             Lookup::Steps => step_by_step(root, path),
         }
     }
@@ -118,6 +122,7 @@ mod tests {
     use std::fs::File;
     use std::os::fd::AsFd;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use nix::fcntl::open;
 
@@ -212,6 +217,29 @@ mod tests {
         }
         assert_eq!(reached, 17);
         assert_eq!(found(Lookup::Steps, &root, "d/out/e"), Err(Errno::EXDEV));
+    }
+
+    #[test]
+    fn renames_elsewhere_do_not_matter() {
+        let scene = tempfile::tempdir().unwrap();
+        let root = scene.path().join("root");
+        std::fs::create_dir_all(root.join("a")).unwrap();
+        symlink("../a/../a/../a/../a", root.join("a/around")).unwrap();
+        let names = [scene.path().join("one"), scene.path().join("other")];
+        std::fs::create_dir(&names[0]).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    std::fs::rename(&names[0], &names[1]).unwrap();
+                    std::fs::rename(&names[1], &names[0]).unwrap();
+                }
+            });
+            let all = (0..5000).map(|_| found(Lookup::of_system(), &root, "a/around"));
+            let failed = all.filter(Result::is_err).count();
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(failed, 0);
+        });
     }
 
     #[test]
