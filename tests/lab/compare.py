@@ -297,7 +297,7 @@ def compare_user(task):
     except (ImapError, OSError) as error:
         return "user %s: %s" % (user, error), None, None
     subject = "user " + user
-    for name in sorted(set(a["mailboxes"]) ^ set(b["mailboxes"])):
+    for name in sorted(set(a["mailboxes"]) ^ set(b["mailboxes"])) if "mailboxes" in options.want else ():
         report.differ("%s %s" % (subject, show(name)), "mailboxes", name in a["mailboxes"], name in b["mailboxes"])
     if a["other"] != b["other"] and "seen" in options.want:
         report.differ(subject, "mailboxes", "others' mailboxes: " + show(sorted(set(a["other"]) - set(b["other"]))),
