@@ -300,7 +300,7 @@ def equal(pair, users, sieve=True, ignore=()):
     master, replica = pair.master, pair.replica
     options = argparse.Namespace(
         a="127.0.0.1:%d" % master.imap, b="127.0.0.1:%d" % replica.imap, admin="cyrus", password="secret", admin_b=None,
-        password_b=None, users=",".join(users), strict=False, max=20,
+        password_b=None, users=",".join(users), strict=False, max=20, excepted=[],
         sieve=["127.0.0.1:%d" % master.sieve, "127.0.0.1:%d" % replica.sieve] if sieve else None,
         want=set(compare.FIELDS) - {"servermetadata", "keywords"} - set(ignore))
     report, _, _ = compare.compare_admin(options)
