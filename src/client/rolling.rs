@@ -35,6 +35,23 @@ pub struct Rhythm {
     pub jobs: u8,
 }
 
+impl Rhythm {
+    /// A run begins so many times later than the one before as that one took: changes that come one
+    /// after the other share what a run costs both sides, and one that comes alone need not wait.
+    const SHARE: u32 = 10;
+
+    /// For more than the delay that was asked for, nothing waits longer than this.
+    const PATIENCE: Duration = Duration::from_millis(250);
+
+    /// Shortest time from the beginning of a run that took so long to that of the next.
+    fn interval_after(&self, taken: Duration) -> Duration {
+        taken
+            .saturating_mul(Self::SHARE)
+            .min(Self::PATIENCE)
+            .max(self.delay)
+    }
+}
+
 /// Longest sleep between two looks at the log.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
@@ -135,7 +152,8 @@ impl Rolling {
             if self.rhythm.once {
                 return self.end(session).await;
             }
-            let rest = self.rhythm.delay.saturating_sub(run_start.elapsed());
+            let taken = run_start.elapsed();
+            let rest = self.rhythm.interval_after(taken).saturating_sub(taken);
             self.shared.stop.sleep(rest).await?;
             self.wait_for_news(&session).await?;
         }
@@ -303,4 +321,29 @@ fn began(log: &Path) -> Option<SystemTime> {
 fn logs_of(shared: &Shared) -> (PathBuf, PathBuf) {
     let (layout, channel) = (&shared.store.layout, &shared.settings.channel);
     (layout.sync_log(channel), layout.sync_log_work_file(channel))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_follow_each_other_as_fast_as_they_are_short() {
+        let interval = |delay, taken| {
+            let rhythm = Rhythm {
+                delay: Duration::from_millis(delay),
+                shutdown_file: None,
+                once: false,
+                jobs: 1,
+            };
+            rhythm
+                .interval_after(Duration::from_millis(taken))
+                .as_millis()
+        };
+        assert_eq!(interval(0, 0), 0);
+        assert_eq!(interval(0, 6), 60);
+        assert_eq!(interval(0, 80), 250);
+        assert_eq!(interval(100, 6), 100);
+        assert_eq!(interval(3000, 80), 3000);
+    }
 }
