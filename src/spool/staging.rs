@@ -6,7 +6,7 @@
 //! is kept beside it, the cache records in one nameless file, so that a commit reads no message
 //! again and memory grows by some hundred octets a message only.
 //!
-//! Nothing here is durable before [`Staging::make_durable`].
+//! Nothing here is durable before [`Placing::make_durable`].
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,8 @@ use crate::mail::{Guid, Partition, UnixTime};
 
 /// Octets read or written at a time.
 const PIECE: usize = 64 * 1024;
+/// So many octets of a message are written as they come; fewer wait for more.
+const WORTH_WRITING: usize = 2048;
 /// As many files are made durable at the same time: a disk that is asked for one after the other
 /// waits for each.
 const SYNC_THREADS: usize = 4;
@@ -59,6 +61,8 @@ pub struct Staging {
 
 #[derive(Debug)]
 struct Stage {
+    /// Holds the directory, which is this session's alone.
+    disk: Disk,
     directory: PathBuf,
     messages: HashMap<Guid, StagedMessage>,
 }
@@ -132,6 +136,16 @@ struct Unfinished {
     kept: bool,
 }
 
+impl Unfinished {
+    fn new(disk: Disk, path: PathBuf) -> Unfinished {
+        Unfinished {
+            disk,
+            path,
+            kept: false,
+        }
+    }
+}
+
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.kept {
@@ -148,6 +162,11 @@ impl StagedWriter {
     /// If they cannot be written.
     pub fn write(&mut self, octets: &[u8]) -> Result<(), SpoolError> {
         self.parser.feed(octets);
+        if self.buffer.is_empty() && octets.len() >= WORTH_WRITING {
+            self.file.write_at(self.written, octets)?;
+            self.written += octets.len() as u64;
+            return Ok(());
+        }
         self.buffer.extend_from_slice(octets);
         if self.buffer.len() >= PIECE {
             self.flush()?;
@@ -156,9 +175,11 @@ impl StagedWriter {
     }
 
     fn flush(&mut self) -> Result<(), SpoolError> {
-        self.file.write_at(self.written, &self.buffer)?;
-        self.written += self.buffer.len() as u64;
-        self.buffer.clear();
+        if !self.buffer.is_empty() {
+            self.file.write_at(self.written, &self.buffer)?;
+            self.written += self.buffer.len() as u64;
+            self.buffer.clear();
+        }
         Ok(())
     }
 }
@@ -202,8 +223,8 @@ impl Staging {
         if self.contains(partition, guid) {
             return Ok(None);
         }
-        let path = self.free_path(partition, guid)?;
-        let file = self.disk.create_new(&path, FILE_MODE)?;
+        let (disk, path) = self.free_path(partition, guid)?;
+        let file = disk.create_new(&path, FILE_MODE)?;
         Ok(Some(StagedWriter {
             partition: partition.clone(),
             announced: *guid,
@@ -211,7 +232,7 @@ impl Staging {
             file,
             buffer: Vec::new(),
             written: 0,
-            unfinished: self.unfinished(path),
+            unfinished: Unfinished::new(disk, path),
         }))
     }
 
@@ -245,12 +266,12 @@ impl Staging {
         if self.contains(partition, guid) {
             return Ok(true);
         }
-        let path = self.free_path(partition, guid)?;
-        let unfinished = self.unfinished(path.clone());
-        if if_exists(self.link_or_copy(source, &path))?.is_none() {
+        let (disk, path) = self.free_path(partition, guid)?;
+        let unfinished = Unfinished::new(disk.clone(), path.clone());
+        if if_exists(self.settings.link_or_copy(&disk, source, &path))?.is_none() {
             return Ok(false);
         }
-        let file = self.disk.open_read(&path)?;
+        let file = disk.open_read(&path)?;
         let mut parser = MessageParser::new(&self.settings.parser);
         let mut buffer = vec![0; PIECE];
         let mut offset = 0;
@@ -275,7 +296,7 @@ impl Staging {
         for (_, stage) in self.partitions.drain() {
             for guid in stage.messages.keys() {
                 // What stays behind is removed with the directory of the process.
-                let _ = self.disk.unlink(&stage.directory.join(guid.to_string()));
+                let _ = stage.disk.unlink(&stage.directory.join(guid.to_string()));
             }
             let _ = self.disk.remove_dir(&stage.directory);
         }
@@ -283,54 +304,19 @@ impl Staging {
         self.caches_end = 0;
     }
 
-    /// Gives a staged message a name in a mailbox, in the place of what a crash may have left
-    /// there. Durable after [`Staging::make_durable`] and a sync of the directory.
-    pub(super) fn place(
+    /// Starts to give staged messages of a partition names in `directory`, that of a locked mailbox.
+    pub(super) fn placing(
         &self,
         partition: &Partition,
-        guid: &Guid,
-        target: &Path,
-    ) -> Result<(), SpoolError> {
+        directory: &Path,
+    ) -> Result<Placing<'_>, SpoolError> {
         let stage = self.partitions.get(partition);
-        let staged = match stage {
-            Some(stage) => stage.directory.join(guid.to_string()),
-            None => return Err(UnknownPartition(partition.clone()).into()),
-        };
-        match self.link_or_copy(&staged, target) {
-            Err(error) if error.is_already_exists() => {
-                self.disk.unlink(target)?;
-                Ok(self.link_or_copy(&staged, target)?)
-            }
-            result => Ok(result?),
-        }
-    }
-
-    /// Makes the content of message files durable, with these times.
-    pub(super) fn make_durable(&self, files: &[(PathBuf, UnixTime)]) -> Result<(), SpoolError> {
-        let sync = |files: &[(PathBuf, UnixTime)]| -> Result<(), DiskError> {
-            for (path, time) in files {
-                let file = self.disk.open_read(path)?;
-                file.set_times(SystemTime::UNIX_EPOCH + Duration::from_secs(time.0.into()))?;
-                file.sync_all()?;
-            }
-            Ok(())
-        };
-        if files.len() < FEW_FILES {
-            return Ok(sync(files)?);
-        }
-        let share = files.len().div_ceil(SYNC_THREADS);
-        let sync = &sync;
-        let results: Vec<Result<(), DiskError>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = files
-                .chunks(share)
-                .map(|share| scope.spawn(move || sync(share)))
-                .collect();
-            let results = threads.into_iter().map(|thread| thread.join());
-            results
-                .map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect()
-        });
-        Ok(results.into_iter().collect::<Result<(), DiskError>>()?)
+        let stage = stage.ok_or_else(|| UnknownPartition(partition.clone()))?;
+        Ok(Placing {
+            settings: &self.settings,
+            stage: &stage.directory,
+            disk: stage.disk.holding(directory)?,
+        })
     }
 
     /// Appends the cache record of a staged message to `out`.
@@ -391,13 +377,17 @@ impl Staging {
     }
 
     /// The path for a message to be staged; one that is there, with the wrong content, goes.
-    fn free_path(&mut self, partition: &Partition, guid: &Guid) -> Result<PathBuf, SpoolError> {
+    fn free_path(
+        &mut self,
+        partition: &Partition,
+        guid: &Guid,
+    ) -> Result<(Disk, PathBuf), SpoolError> {
         let stage = self.stage(partition)?;
         let path = stage.directory.join(guid.to_string());
         if stage.messages.remove(guid).is_some() {
-            self.disk.unlink(&path)?;
+            stage.disk.unlink(&path)?;
         }
-        Ok(path)
+        Ok((stage.disk.clone(), path))
     }
 
     fn stage(&mut self, partition: &Partition) -> Result<&mut Stage, SpoolError> {
@@ -408,6 +398,7 @@ impl Staging {
                 .join(self.session.to_string());
             self.disk.create_dirs(&directory)?;
             let stage = Stage {
+                disk: self.disk.holding(&directory)?,
                 directory,
                 messages: HashMap::new(),
             };
@@ -417,24 +408,70 @@ impl Staging {
             .get_mut(partition)
             .ok_or_else(|| UnknownPartition(partition.clone()).into())
     }
+}
 
-    fn unfinished(&self, path: PathBuf) -> Unfinished {
-        Unfinished {
-            disk: self.disk.clone(),
-            path,
-            kept: false,
+/// The way of staged messages into one mailbox.
+#[derive(Debug)]
+pub(super) struct Placing<'staging> {
+    settings: &'staging StagingSettings,
+    stage: &'staging Path,
+    /// Holds both directories.
+    disk: Disk,
+}
+
+impl Placing<'_> {
+    /// Gives a staged message a name in the mailbox, in the place of what a crash may have left
+    /// there. Durable after [`Placing::make_durable`] and a sync of the directory.
+    pub(super) fn place(&self, guid: &Guid, target: &Path) -> Result<(), SpoolError> {
+        let (disk, staged) = (&self.disk, self.stage.join(guid.to_string()));
+        match self.settings.link_or_copy(disk, &staged, target) {
+            Err(error) if error.is_already_exists() => {
+                disk.unlink(target)?;
+                Ok(self.settings.link_or_copy(disk, &staged, target)?)
+            }
+            result => Ok(result?),
         }
     }
 
-    fn link_or_copy(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
-        if self.settings.share_files {
-            match self.disk.hard_link(from, to) {
+    /// Makes the content of message files durable, with these times.
+    pub(super) fn make_durable(&self, files: &[(PathBuf, UnixTime)]) -> Result<(), SpoolError> {
+        let sync = |files: &[(PathBuf, UnixTime)]| -> Result<(), DiskError> {
+            for (path, time) in files {
+                let file = self.disk.open_read(path)?;
+                file.set_times(SystemTime::UNIX_EPOCH + Duration::from_secs(time.0.into()))?;
+                file.sync_all()?;
+            }
+            Ok(())
+        };
+        if files.len() < FEW_FILES {
+            return Ok(sync(files)?);
+        }
+        let share = files.len().div_ceil(SYNC_THREADS);
+        let sync = &sync;
+        let results: Vec<Result<(), DiskError>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = files
+                .chunks(share)
+                .map(|share| scope.spawn(move || sync(share)))
+                .collect();
+            let results = threads.into_iter().map(|thread| thread.join());
+            results
+                .map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        });
+        Ok(results.into_iter().collect::<Result<(), DiskError>>()?)
+    }
+}
+
+impl StagingSettings {
+    fn link_or_copy(&self, disk: &Disk, from: &Path, to: &Path) -> Result<(), DiskError> {
+        if self.share_files {
+            match disk.hard_link(from, to) {
                 // Another file system, too many links, or a policy against links.
                 Err(error) if !error.is_not_found() && !error.is_already_exists() => {}
                 result => return result,
             }
         }
-        self.disk.copy(from, to, FILE_MODE)
+        disk.copy(from, to, FILE_MODE)
     }
 }
 

@@ -6,8 +6,9 @@
 
 mod lookup;
 
+use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -60,21 +61,56 @@ impl Root {
         });
         Ok(handle)
     }
-}
 
-/// A directory in which a name is taken.
-#[derive(Debug)]
-enum Directory {
-    Root(Arc<OwnedFd>),
-    Below(OwnedFd),
-}
-
-impl AsFd for Directory {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Directory::Root(handle) => handle.as_fd(),
-            Directory::Below(handle) => handle.as_fd(),
+    /// A handle of the directory at `path`, which is this one or below it.
+    fn directory(&self, path: &Path) -> io::Result<Arc<OwnedFd>> {
+        let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+        let below = path
+            .strip_prefix(&self.path)
+            .ok()
+            .filter(|below| below.components().all(is_plain))
+            .ok_or_else(|| outside(&self.path))?;
+        let root = self.open()?;
+        if below.as_os_str().is_empty() {
+            return Ok(root);
         }
+        match Lookup::of_system().directory(root.as_fd(), below) {
+            Ok(handle) => Ok(Arc::new(handle)),
+            Err(Errno::EXDEV) => Err(outside(&self.path)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A directory in or below a confining one whose handle is kept: it is looked up once for all the
+/// names in it.
+#[derive(Debug)]
+pub struct Held {
+    path: PathBuf,
+    handle: Arc<OwnedFd>,
+}
+
+impl Held {
+    /// Looks up the directory at `path`; `None` if none of `roots` confines it.
+    ///
+    /// # Errors
+    /// If it leads out of its confining directory, or does not exist.
+    pub fn new(roots: &[Root], path: &Path) -> io::Result<Option<Held>> {
+        let Some(root) = root_of(roots, path) else {
+            return Ok(None);
+        };
+        Ok(Some(Held {
+            path: path.to_owned(),
+            handle: root.directory(path)?,
+        }))
+    }
+
+    /// A file in this directory; `None` if `path` names something elsewhere.
+    pub fn confine(&self, path: &Path) -> Option<Confined> {
+        let parent = path.parent()?;
+        let name = path.file_name()?;
+        (parent.as_os_str() == self.path.as_os_str())
+            .then(|| Confined::new(Arc::clone(&self.handle), name))
     }
 }
 
@@ -83,7 +119,7 @@ impl AsFd for Directory {
 pub struct Confined {
     path: PathBuf,
     /// The directory; the path leads through it while it is open.
-    directory: Option<Directory>,
+    directory: Option<Arc<OwnedFd>>,
 }
 
 impl AsRef<Path> for Confined {
@@ -93,6 +129,15 @@ impl AsRef<Path> for Confined {
 }
 
 impl Confined {
+    fn new(directory: Arc<OwnedFd>, name: &OsStr) -> Confined {
+        Confined {
+            path: Path::new("/proc/self/fd")
+                .join(directory.as_raw_fd().to_string())
+                .join(name),
+            directory: Some(directory),
+        }
+    }
+
     /// Whether it is in a confining directory.
     pub fn is_confined(&self) -> bool {
         self.directory.is_some()
@@ -104,44 +149,24 @@ impl Confined {
 /// # Errors
 /// If it leads out of that directory, or the directory it is in does not exist.
 pub fn confine(roots: &[Root], path: &Path) -> io::Result<Confined> {
-    let root = roots
-        .iter()
-        .filter(|root| path.starts_with(&root.path) && path != root.path)
-        .max_by_key(|root| root.path.as_os_str().len());
-    let below = root.and_then(|root| Some((root, path.strip_prefix(&root.path).ok()?)));
-    let Some((root, below)) = below else {
+    let Some(root) = root_of(roots, path).filter(|root| path != root.path) else {
         return Ok(Confined {
             path: path.to_owned(),
             directory: None,
         });
     };
-    let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_));
-    let name = below
-        .file_name()
-        .filter(|_| below.components().all(is_plain));
-    let Some(name) = name else {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(outside(&root.path));
     };
-    let handle = root.open()?;
-    let directory = match below
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
-        None => Directory::Root(handle),
-        Some(parent) => Lookup::of_system()
-            .directory(handle.as_fd(), parent)
-            .map(Directory::Below)
-            .map_err(|error| match error {
-                Errno::EXDEV => outside(&root.path),
-                error => error.into(),
-            })?,
-    };
-    Ok(Confined {
-        path: Path::new("/proc/self/fd")
-            .join(directory.as_fd().as_raw_fd().to_string())
-            .join(name),
-        directory: Some(directory),
-    })
+    Ok(Confined::new(root.directory(parent)?, name))
+}
+
+/// The innermost of `roots` that `path` is in, or is itself.
+fn root_of<'a>(roots: &'a [Root], path: &Path) -> Option<&'a Root> {
+    roots
+        .iter()
+        .filter(|root| path.starts_with(&root.path))
+        .max_by_key(|root| root.path.as_os_str().len())
 }
 
 fn outside(root: &Path) -> io::Error {
@@ -258,6 +283,32 @@ mod tests {
             b"secret"
         );
         assert_eq!(std::fs::read_dir(scene.path("outside")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_held_directory_is_looked_up_once() {
+        let scene = Scene::new();
+        let (anna, bert) = (scene.path("store/user/anna"), scene.path("store/user/bert"));
+        let disk = scene.disk.holding(&anna).unwrap();
+        let both = disk.holding(&bert).unwrap();
+        // Whoever moves it all the same does not lead us elsewhere.
+        std::fs::rename(&anna, scene.path("store/user/carl")).unwrap();
+        symlink(scene.path("outside"), &anna).unwrap();
+        both.hard_link(&anna.join("1."), &bert.join("2.")).unwrap();
+        assert_eq!(disk.read(&bert.join("2.")).unwrap().unwrap(), b"mail");
+        assert!(disk.read(&anna.join("secret")).unwrap().is_none());
+        assert!(disk.unlink(&anna.join("1.")).unwrap());
+        let below = refusal(disk.read(&anna.join("x/../secret")));
+        assert!(below.contains("it leads out of"), "{below}");
+        let text = refusal(scene.disk.holding(&anna));
+        assert!(text.contains("it leads out of"), "{text}");
+        assert!(
+            scene
+                .disk
+                .holding(&scene.path("store/none"))
+                .unwrap_err()
+                .is_not_found()
+        );
     }
 
     #[test]

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::service::watchdog;
 
-use confine::{Confined, Root};
+use confine::{Confined, Held, Root};
 pub use file::{DiskFile, Identity};
 pub use lock::LockKind;
 pub use recorder::{Recorder, Step, Survival};
@@ -126,6 +126,8 @@ struct Settings {
     lock_timeout: Duration,
     /// Directories that nothing below them may lead out of.
     roots: Vec<Root>,
+    /// Directories that are looked up no more.
+    held: Vec<Arc<Held>>,
     recorder: Option<Recorder>,
 }
 
@@ -145,6 +147,7 @@ impl Disk {
                 umask,
                 lock_timeout,
                 roots: Vec::new(),
+                held: Vec::new(),
                 recorder: None,
             }),
         }
@@ -155,6 +158,7 @@ impl Disk {
     pub fn confined_to(&self, roots: Vec<PathBuf>) -> Disk {
         let settings = Settings {
             roots: roots.into_iter().map(Root::new).collect(),
+            held: Vec::new(),
             ..Settings::clone(&self.settings)
         };
         Disk {
@@ -162,9 +166,24 @@ impl Disk {
         }
     }
 
+    /// The same disk for many files in `directory`, which is looked up now and not again. It must
+    /// be one that nobody moves meanwhile, because it is locked or our own.
+    pub fn holding(&self, directory: &Path) -> Result<Disk, DiskError> {
+        let held = Held::new(&self.settings.roots, directory).named("open", directory)?;
+        let mut settings = Settings::clone(&self.settings);
+        settings.held.extend(held.map(Arc::new));
+        Ok(Disk {
+            settings: Arc::new(settings),
+        })
+    }
+
     /// The path by which the system is asked for `path`.
     fn at(&self, path: &Path) -> io::Result<Confined> {
-        confine::confine(&self.settings.roots, path)
+        let held = self.settings.held.iter();
+        match held.filter_map(|held| held.confine(path)).next_back() {
+            Some(confined) => Ok(confined),
+            None => confine::confine(&self.settings.roots, path),
+        }
     }
 
     /// Opens a file, but none that a symbolic link names if this disk is confined.
@@ -237,7 +256,10 @@ impl Disk {
                 .create_new(true)
                 .mode(mode)
                 .open(self.at(path)?)?;
-            file.set_permissions(fs::Permissions::from_mode(mode))?;
+            // The umask of the process may be another one.
+            if file.metadata()?.mode() & 0o7777 != mode {
+                file.set_permissions(fs::Permissions::from_mode(mode))?;
+            }
             Ok(file)
         };
         let file = self

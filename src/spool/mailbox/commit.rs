@@ -179,27 +179,34 @@ impl Mailbox<'_> {
             mailbox: self,
             uids: Vec::new(),
         };
+        let mut new_files = prepared.new_files().peekable();
+        if new_files.peek().is_none() {
+            return Ok(links);
+        }
+        let directory = self.place.paths.data_directory();
+        let placing = staging
+            .map(|staging| staging.placing(&self.place.partition, directory))
+            .transpose()?;
         let mut files: Vec<(PathBuf, UnixTime)> = Vec::new();
-        for record in prepared.new_files() {
+        for record in new_files {
             let record = record.map_err(|error| error.at(self.index.path(), 0))?;
             let (uid, guid) = (record.uid, record.guid);
-            let staging = staging.ok_or(ChangeError::NoContent { uid, guid })?;
+            let placing = placing
+                .as_ref()
+                .ok_or(ChangeError::NoContent { uid, guid })?;
             let target = self.place.paths.message(uid);
             links.uids.push(uid);
-            staging.place(&self.place.partition, &guid, &target)?;
+            placing.place(&guid, &target)?;
             files.push((target, record.internal_date));
             if files.len() == FILES_AT_A_TIME {
-                staging.make_durable(&files)?;
+                placing.make_durable(&files)?;
                 files.clear();
             }
         }
-        if let Some(staging) = staging {
-            staging.make_durable(&files)?;
+        if let Some(placing) = placing {
+            placing.make_durable(&files)?;
         }
-        if !links.uids.is_empty() {
-            let directory = self.place.paths.data_directory();
-            self.mailboxes.disk.sync_dir(directory)?;
-        }
+        self.mailboxes.disk.sync_dir(directory)?;
         Ok(links)
     }
 

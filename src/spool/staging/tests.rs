@@ -108,7 +108,8 @@ fn large_messages_are_kept_whole() {
     staging.finish(writer).unwrap();
     assert!(staging.contains(&fixture.partition, &guid));
     let target = fixture.dir.path().join("target");
-    staging.place(&fixture.partition, &guid, &target).unwrap();
+    let placing = staging.placing(&fixture.partition, fixture.dir.path());
+    placing.unwrap().place(&guid, &target).unwrap();
     assert!(fs::read(target).unwrap() == text);
 }
 
@@ -169,7 +170,8 @@ fn a_left_over_file_gives_way() {
     let shared = fixture.dir.path().join("elsewhere");
     fs::write(&shared, b"left by a crash").unwrap();
     fs::hard_link(&shared, &target).unwrap();
-    staging.place(&fixture.partition, &guid, &target).unwrap();
+    let placing = staging.placing(&fixture.partition, fixture.dir.path());
+    placing.unwrap().place(&guid, &target).unwrap();
     assert_eq!(fs::read(&target).unwrap(), TEXT);
     assert_eq!(fs::read(&shared).unwrap(), b"left by a crash");
 }
@@ -177,7 +179,11 @@ fn a_left_over_file_gives_way() {
 #[test]
 fn many_files_are_made_durable() {
     let fixture = Fixture::new();
-    let staging = fixture.staging(true);
+    let mut staging = fixture.staging(true);
+    receive(&mut staging, &fixture.partition, &guid_of(TEXT), TEXT);
+    let placing = staging
+        .placing(&fixture.partition, fixture.dir.path())
+        .unwrap();
     let files: Vec<(PathBuf, UnixTime)> = (1..=50)
         .map(|number| {
             (
@@ -186,12 +192,12 @@ fn many_files_are_made_durable() {
             )
         })
         .collect();
-    let missing = staging.make_durable(&files).unwrap_err();
+    let missing = placing.make_durable(&files).unwrap_err();
     assert!(missing.to_string().contains("cannot open"));
     files
         .iter()
         .for_each(|(path, _)| fs::write(path, TEXT).unwrap());
-    staging.make_durable(&files).unwrap();
+    placing.make_durable(&files).unwrap();
     for (path, time) in &files {
         assert_eq!(fs::metadata(path).unwrap().mtime(), i64::from(time.0));
     }
