@@ -224,7 +224,7 @@ def view_mailbox(imap, name, want, items, strict):
             if match:
                 facts.setdefault("vanished", set()).update(uid_set(match.group(1)))
         facts["vanished"] = set()
-        imap.try_handler("UID FETCH 1:* (UID) (CHANGEDSINCE 1 VANISHED)", gone)
+        imap.try_handler("UID FETCH 1:4294967295 (UID) (CHANGEDSINCE 1 VANISHED)", gone)
     imap.try_command("UNSELECT")
     return facts, messages, total[0]
 
