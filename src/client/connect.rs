@@ -12,8 +12,8 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::client::peer::{Flavour, Peer};
 use crate::config::{
-    ChannelSettings, Config, ConfigError, Demand, HostSettings, ReplicaAddress, SaslSettings,
-    TlsSettings,
+    ChannelSettings, Config, ConfigError, Demand, HostSettings, LineSettings, ReplicaAddress,
+    SaslSettings, TlsSettings,
 };
 use crate::dlist::Limits;
 use crate::protocol::command::{Answer, Apply};
@@ -52,6 +52,7 @@ pub struct Connector {
     allow_plain_text: bool,
     connect_timeout: Duration,
     timeout: Duration,
+    line: LineSettings,
     extensions: bool,
     require_compression: bool,
     force: bool,
@@ -128,6 +129,7 @@ impl Connector {
             allow_plain_text: config.sasl.client_plaintext,
             connect_timeout: config.network.connect_timeout,
             timeout: config.replication.timeout,
+            line: config.network.line,
             extensions: config.replication.extensions,
             require_compression: demands.compression,
             force: demands.force,
@@ -222,7 +224,7 @@ impl Connector {
             .await
             .map_err(|error| ConnectError::Unreachable(format!("{name}:{number}"), error))?;
         let link = Link {
-            stream: Stream::tcp(socket, self.timeout)?,
+            stream: Stream::tcp(socket, self.timeout, self.line)?,
             tls: false,
             certificate: false,
         };

@@ -326,6 +326,7 @@ pub(super) fn host(values: &Values, short_name: &str) -> Result<HostSettings, Co
 
 pub(super) fn network(values: &Values, server_name: &str) -> Result<NetworkSettings, ConfigError> {
     let bind_name = values.optional(Key::ClientBindName);
+    let timeout = Some(values.duration(Key::LineTimeout)?).filter(|limit| !limit.is_zero());
     let keepalive = Keepalive {
         probes: values.number(Key::TcpKeepaliveCount)?,
         idle: values.duration(Key::TcpKeepaliveIdle)?,
@@ -336,7 +337,13 @@ pub(super) fn network(values: &Values, server_name: &str) -> Result<NetworkSetti
             .switch(Key::ClientBind)?
             .then(|| bind_name.unwrap_or_else(|| server_name.to_owned())),
         connect_timeout: values.duration(Key::ClientTimeout)?,
-        keepalive: values.switch(Key::TcpKeepalive)?.then_some(keepalive),
+        line: LineSettings {
+            timeout,
+            keepalive: match values.switch(Key::TcpKeepalive)? {
+                true => Some(keepalive),
+                false => timeout.map(Keepalive::within),
+            },
+        },
     })
 }
 

@@ -31,8 +31,9 @@ pub use locks::{LockNaming, LockSettings};
 pub use places::{MetadataFiles, PartitionPlaces, Places};
 pub use sections::{
     Backend, CertificateMark, CertificateRule, ChannelSettings, Databases, Demand, HostSettings,
-    Keepalive, Limits, LoggingSettings, MailboxSettings, NetworkSettings, PasswordCheck,
-    ProcessSettings, Removal, ReplicationSettings, SaslSettings, Secret, TlsSettings,
+    Keepalive, Limits, LineSettings, LoggingSettings, MailboxSettings, NetworkSettings,
+    PasswordCheck, ProcessSettings, Removal, ReplicationSettings, SaslSettings, Secret,
+    TlsSettings,
 };
 pub use table::{Key, SETTINGS, Setting};
 pub use unsupported::Unsupported;

@@ -182,14 +182,23 @@ pub struct HostSettings {
     pub client_key: Option<PathBuf>,
 }
 
-/// Outgoing connections, and keepalive of all.
+/// Outgoing connections, and the lines of all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkSettings {
     /// Source address or its host name (`client_bind`, `client_bind_name`).
     pub bind: Option<String>,
     /// Longest wait for a connection (`client_timeout`).
     pub connect_timeout: Duration,
-    /// TCP keepalive (`tcp_keepalive`).
+    /// What is demanded of TCP connections, in either direction.
+    pub line: LineSettings,
+}
+
+/// How it is noticed that the peer's host is out of reach; `None` leaves it to the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineSettings {
+    /// How long that host may acknowledge nothing of what was sent to it (`cyrus_sync_line_timeout`).
+    pub timeout: Option<Duration>,
+    /// What is sent to it while there is nothing to send (`tcp_keepalive`; else within the same time).
     pub keepalive: Option<Keepalive>,
 }
 
@@ -202,6 +211,19 @@ pub struct Keepalive {
     pub idle: Duration,
     /// Time between probes.
     pub interval: Duration,
+}
+
+impl Keepalive {
+    /// Probes that find out within `limit` that nobody is there, in whole seconds: after a silence of
+    /// half that time, three.
+    pub fn within(limit: Duration) -> Keepalive {
+        let seconds = |time: Duration| Duration::from_secs(time.as_secs().max(1));
+        Keepalive {
+            probes: 3,
+            idle: seconds(limit / 2),
+            interval: seconds(limit / 6),
+        }
+    }
 }
 
 /// Whether something is never, possibly or always asked for.

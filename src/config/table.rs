@@ -225,7 +225,12 @@ settings! {
     ClientBindName: "client_bind_name", "network.bind_name", Kind::Text, None;
     /// Longest wait for a connection.
     ClientTimeout: "client_timeout", "network.connect_timeout", Kind::Duration('s'), Some("10s");
-    /// TCP keepalive.
+    /// How long the peer's host may acknowledge nothing of what was sent to it before the connection
+    /// counts as lost; 0 leaves that to the system. What keeps the peer itself busy does not count.
+    LineTimeout: "cyrus_sync_line_timeout", "network.line_timeout",
+        Kind::Duration('s'), Some("30s");
+    /// TCP keepalive as the next three say. Without it, an idle connection is probed so that it counts
+    /// as lost after `cyrus_sync_line_timeout`.
     TcpKeepalive: "tcp_keepalive", "network.keepalive", Kind::Switch, Some("no");
     /// Keepalive probes before a connection counts as lost; 0 means the system's number.
     TcpKeepaliveCount: "tcp_keepalive_cnt", "network.keepalive_probes", Kind::Number, Some("0");

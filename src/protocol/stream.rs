@@ -17,6 +17,12 @@ use tokio::io::{
 use tokio::net::{TcpStream, UnixStream};
 use zeroize::Zeroize;
 
+use crate::config::LineSettings;
+
+mod line;
+
+use line::Line;
+
 /// What octets can travel over: TCP, a Unix socket, TLS over either.
 pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -175,13 +181,16 @@ impl Stream {
         }
     }
 
-    /// A stream over TCP, without Nagle's delay.
+    /// A stream over TCP, without Nagle's delay, that fails when the line is cut.
     ///
     /// # Errors
-    /// If the socket refuses the option.
-    pub fn tcp(socket: TcpStream, timeout: Duration) -> Result<Stream, StreamError> {
-        socket.set_nodelay(true)?;
-        Ok(Stream::new(Box::new(socket), timeout))
+    /// If the socket refuses an option.
+    pub fn tcp(
+        socket: TcpStream,
+        timeout: Duration,
+        line: LineSettings,
+    ) -> Result<Stream, StreamError> {
+        Ok(Stream::new(Box::new(Line::new(socket, line)?), timeout))
     }
 
     /// A stream over a Unix socket.

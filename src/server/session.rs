@@ -138,7 +138,8 @@ async fn welcome(
     peer: &str,
     waiting: &Waiting,
 ) -> Result<Option<(ServerConnection, Access)>, StreamError> {
-    let limits = &context.config().limits;
+    let config = context.config();
+    let limits = &config.limits;
     let (socket, address, is_tls) = match accepted {
         Accepted::Tcp(socket, address) => (socket, address, false),
         Accepted::Tls(socket, address) => (socket, address, true),
@@ -150,7 +151,7 @@ async fn welcome(
             return Ok(Some((connection, Access::Administrator)));
         }
     };
-    let mut stream = Stream::tcp(socket, limits.login_timeout)?;
+    let mut stream = Stream::tcp(socket, limits.login_timeout, config.network.line)?;
     stream.set_allowance(Some(LOGIN_OCTETS));
     let arrival = Arrival {
         peer,

@@ -4,6 +4,11 @@ use super::*;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+const UNWATCHED: LineSettings = LineSettings {
+    timeout: None,
+    keepalive: None,
+};
+
 fn run(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -275,7 +280,7 @@ fn a_peer_that_is_still_sending_gets_the_last_answer() {
             answer
         });
         let (socket, _) = listener.accept().await.unwrap();
-        let mut stream = Stream::tcp(socket, TIMEOUT).unwrap();
+        let mut stream = Stream::tcp(socket, TIMEOUT, UNWATCHED).unwrap();
         stream.wait_for_input().await.unwrap();
         stream.queue().extend_from_slice(b"BAD too much\r\n");
         stream.linger().await.unwrap();
