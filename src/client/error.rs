@@ -143,10 +143,10 @@ pub enum SyncError {
 }
 
 impl SyncError {
-    /// Wraps the error with the mailbox it is about.
+    /// Wraps the error with the mailbox it is about. The wish to end is about none.
     pub fn in_mailbox(self, mailbox: &MailboxName) -> SyncError {
         match self {
-            SyncError::Mailbox { .. } => self,
+            SyncError::Mailbox { .. } | SyncError::Interrupted => self,
             source => SyncError::Mailbox {
                 mailbox: mailbox.clone(),
                 source: Box::new(source),

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::client::activity::Sent;
-use crate::client::connect::ConnectError;
 use crate::client::error::SyncError;
 use crate::client::options::{Mode, ModeError, Options};
 use crate::client::queue::Queue;
@@ -70,6 +69,9 @@ pub enum RunError {
     /// Some users or mailboxes failed; each was reported.
     #[error("not everything was replicated")]
     Incomplete,
+    /// The end was asked for before everything was looked at; nothing had failed.
+    #[error("ended as asked, before everything was replicated")]
+    Interrupted,
 }
 
 impl RunError {
@@ -88,6 +90,8 @@ impl RunError {
             | RunError::ShutdownFile(..)
             | RunError::NotHeeded(_)
             | RunError::Incomplete => 1,
+            // EX_TEMPFAIL; the units count it as success.
+            RunError::Interrupted => 75,
         }
     }
 }
@@ -342,11 +346,11 @@ fn once(
     });
     shared.reporter.finish();
     match result {
-        Err(WorkerError::Connect(error @ ConnectError::NoCompression(_))) => {
-            Err(WorkerError::Connect(error).into())
+        Ok(()) | Err(WorkerError::Sync(SyncError::Interrupted)) if queue.has_failed() => {
+            Err(RunError::Incomplete)
         }
+        Err(WorkerError::Sync(SyncError::Interrupted)) => Err(RunError::Interrupted),
         Err(error) => Err(error.into()),
-        Ok(()) if queue.has_failed() => Err(RunError::Incomplete),
         Ok(()) => Ok(()),
     }
 }

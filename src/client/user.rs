@@ -117,7 +117,7 @@ impl Session {
         sent: Sent,
     ) {
         if let Err(error) = result
-            && self.comes_again(error.failure())
+            && (matches!(error, SyncError::Interrupted) || self.comes_again(error.failure()))
         {
             self.shared.activity.add(sent);
             return;

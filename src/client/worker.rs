@@ -339,7 +339,10 @@ async fn work_on(
         under_way: VecDeque::new(),
     };
     let result = worker.run().await;
-    if result.is_err() {
+    if !matches!(
+        result,
+        Ok(()) | Err(WorkerError::Sync(SyncError::Interrupted))
+    ) {
         queue.fail();
     }
     result?;

@@ -64,6 +64,28 @@ def locked_comes_last(pair):
     pair.expect_equal(*users)
 
 
+def asked_to_end(pair):
+    """A pass that is asked to end tells apart whether something had failed by then."""
+    for user in ("stopped-locked", "stopped-sick"):
+        pair.make_user(user)
+        with contextlib.closing(pair.of_master(user)) as mail:
+            mail.append("INBOX", "for-" + user)
+    missing = pair.master.path("user/stopped-sick") + "/1."
+    os.rename(missing, missing + "aside")
+    with open(pair.master.path("user/stopped-locked") + "/cyrus.index", "r+b") as index:
+        fcntl.lockf(index, fcntl.LOCK_EX)
+        for users, words, status in ((("stopped-locked",), "", 75),
+                                     (("stopped-sick", "stopped-locked"), "UID 1 is missing", 1)):
+            with pair.run("-v", "-v", "-u", *users) as client:
+                wait_until(lambda: "GET USER" in client.text() and words in client.text(), "at work")  # noqa: B023
+                client.process.terminate()
+                wait_until(client.has_ended, lambda: "ended:\n" + client.text())  # noqa: B023
+            expect(client.process.returncode == status, users, client.process.returncode, client.text())
+    os.rename(missing + "aside", missing)
+    pair.sync("-u", "stopped-sick", "stopped-locked")
+    pair.expect_equal("stopped-sick", "stopped-locked")
+
+
 USERS = ["fifty%d" % number for number in range(5)]
 BOXES = ["INBOX"] + ["box%d" % number for number in range(9)]
 

@@ -127,6 +127,25 @@ ends_in_upload() { # COMMAND...
 stop_in_upload() { ends_in_upload on m systemctl stop sync-client@replica1; }
 shutdown_file() { ends_in_upload on m touch /run/cyrus/sync-shutdown; }
 
+# A full pass that is stopped leaves its unit inactive; one of which something failed has failed.
+stop_full() {
+    local pass=sync-client-full@replica1.service message state
+    on m systemctl stop sync-client@replica1
+    deliver_large 600 1
+    line 256kbit
+    on m systemctl start "$pass" && on m systemctl stop "$pass"
+    state="$(property m "$pass" ActiveState) $(property m "$pass" Result)"
+    plain
+    say "    stopped: $state"
+    [ "$state" = "inactive success" ] && ! same || fail "not what a stop leaves" || return 1
+    message=$(on m find /var/spool/cyrus/mail -name '[0-9]*.' -size +600k | sort -V | tail -1)
+    on m mv "$message" /root/message && on m systemctl start "$pass" &&
+        within 60 is_in_state m "$pass" failed || fail "hides a failure" || return 1
+    say "    with a message missing: $(property m "$pass" Result) $(property m "$pass" ExecMainStatus)"
+    on m mv /root/message "$message" && on m systemctl start "$pass" && within 60 is_in_state m "$pass" inactive &&
+        same && on m systemctl start sync-client@replica1
+}
+
 # The line is cut in the middle of an upload, silently. TCP may wait as long again before it sends once
 # more.
 cut_line() {
