@@ -83,7 +83,7 @@ impl Session {
         locals: &[LocalFolder],
         plan: &PassPlan,
     ) -> Result<(), SyncError> {
-        if self.careful || self.shared.settings.dry_run || plan.rearranges() {
+        if self.suspicion.is_careful() || self.shared.settings.dry_run || plan.rearranges() {
             return Ok(());
         }
         let look_in: Vec<_> = plan.listing.iter().map(|item| item.name.clone()).collect();

@@ -65,7 +65,7 @@ impl Session {
         failed: &mut Vec<Failed>,
     ) -> Result<(), SyncError> {
         self.shared.go_on()?;
-        if self.suspects.contains(&folder.name) {
+        if self.suspicion.leaves_out(&folder.name) {
             return Ok(());
         }
         let intermediate = TypeFlags::INTERMEDIATE;
@@ -93,14 +93,15 @@ impl Session {
                 let result = self
                     .try_until_settled(folder, remote, first, None, look_in)
                     .await;
-                keep(&folder.name, result, failed)?;
+                self.keep(&folder.name, result, failed)?;
             }
-            Err(error) if error.is_disconnection() => {
-                return Err(self.suspect(&folder.name, error));
-            }
-            Err(error) => keep(&folder.name, Err(error), failed)?,
+            Err(error) => self.keep(&folder.name, Err(error), failed)?,
         }
-        let window = if self.careful { 0 } else { WINDOW };
+        let window = if self.suspicion.is_careful() {
+            0
+        } else {
+            WINDOW
+        };
         while pipeline.updates.len() > window {
             self.settle_oldest(pipeline, look_in, failed).await?;
         }
@@ -119,7 +120,8 @@ impl Session {
     ) -> Result<(), SyncError> {
         for (name, ticket) in std::mem::take(&mut pipeline.intermediates) {
             let result = self.peer.answer(ticket).await;
-            keep(&name, result.map(|_| ()).map_err(SyncError::from), failed)?;
+            let result = result.map(|_| ()).map_err(SyncError::from);
+            self.keep(&name, result, failed)?;
         }
         while !pipeline.updates.is_empty() {
             self.settle_oldest(pipeline, look_in, failed).await?;
@@ -156,7 +158,7 @@ impl Session {
             } = in_flight;
             let (outcome, error) = match outcome {
                 Err(error) if error.is_disconnection() => {
-                    return Err(self.suspect(&folder.name, error));
+                    return self.keep(&folder.name, Err(error), failed);
                 }
                 Ok(Outcome::Done) if !is_partial => continue,
                 Ok(outcome) => (outcome, None),
@@ -169,17 +171,31 @@ impl Session {
                 self.try_until_settled(&folder, remote, Some(outcome), error, look_in)
                     .await
             };
-            keep(&folder.name, result, failed)?;
+            self.keep(&folder.name, result, failed)?;
         }
         Ok(())
     }
 
-    /// Remembers during which mailbox the connection broke.
-    fn suspect(&mut self, name: &MailboxName, error: SyncError) -> SyncError {
-        if self.careful && !matches!(error, SyncError::Interrupted) {
-            self.suspects.insert(name.clone());
+    /// Passes on what ends the session, and remembers during which mailbox; the rest concerns only that one.
+    fn keep(
+        &mut self,
+        name: &MailboxName,
+        result: Result<(), SyncError>,
+        failed: &mut Vec<Failed>,
+    ) -> Result<(), SyncError> {
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_disconnection() => {
+                if !matches!(error, SyncError::Interrupted) {
+                    self.suspicion.lost_during(name);
+                }
+                Err(error.in_mailbox(name))
+            }
+            Err(error) => {
+                failed.push((name.clone(), error));
+                Ok(())
+            }
         }
-        error.in_mailbox(name)
     }
 
     /// Tries in all the ways that the rules provide. `outcome` is that of a first attempt that
@@ -432,6 +448,7 @@ impl Session {
             }
         }
         let Some(error) = in_flight.broken.take().or(first_error) else {
+            self.suspicion.taken(&in_flight.folder.name);
             self.memory.put([&in_flight.sent]);
             if let Some(partition) = &in_flight.sent.partition {
                 self.proven_partitions.insert(partition.clone());
@@ -449,22 +466,6 @@ fn outcome_of(error: &SyncError) -> Outcome {
         Some(Refusal::SyncChecksum) => Outcome::Checksum,
         Some(Refusal::SyncChanged) => Outcome::Changed,
         _ => Outcome::Failed,
-    }
-}
-
-/// Passes on what ends the session; the rest concerns one mailbox.
-fn keep(
-    name: &MailboxName,
-    result: Result<(), SyncError>,
-    failed: &mut Vec<Failed>,
-) -> Result<(), SyncError> {
-    match result {
-        Ok(()) => Ok(()),
-        Err(error) if error.is_disconnection() => Err(error.in_mailbox(name)),
-        Err(error) => {
-            failed.push((name.clone(), error));
-            Ok(())
-        }
     }
 }
 

@@ -26,6 +26,7 @@ mod scripts;
 mod session;
 mod stop;
 mod summary;
+mod suspicion;
 mod unchanged;
 mod upload;
 mod user;

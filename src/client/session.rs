@@ -12,9 +12,10 @@ use crate::client::local::Local;
 use crate::client::peer::{Peer, PeerError, Ticket};
 use crate::client::report::Reporter;
 use crate::client::stop::Stop;
+use crate::client::suspicion::Suspicion;
 use crate::client::upload::{Questions, Staged, Uploader};
 use crate::config::ChannelName;
-use crate::mail::{MailboxName, Partition, UserId};
+use crate::mail::{Partition, UserId};
 use crate::plan::log::Failure;
 use crate::protocol::command::{Get, Scope};
 use crate::protocol::run_id::RunId;
@@ -185,10 +186,8 @@ pub struct Session {
     ahead: VecDeque<Ahead>,
     /// Partitions in which the replica has a mailbox.
     pub(super) proven_partitions: HashSet<Partition>,
-    /// Mailboxes during whose update the connection broke; they are not tried again.
-    pub(super) suspects: HashSet<MailboxName>,
-    /// Whether each mailbox is finished before the next begins.
-    pub(super) careful: bool,
+    /// What was learnt from lost connections.
+    pub(super) suspicion: Suspicion,
     /// Whether what is locked is waited for.
     patient: bool,
     /// The run that is going on.
@@ -219,8 +218,7 @@ impl Session {
             staged: Staged::default(),
             questions: Questions::default(),
             proven_partitions: HashSet::new(),
-            suspects: HashSet::new(),
-            careful: false,
+            suspicion: Suspicion::default(),
             patient: false,
             run: None,
             connected_at: Instant::now(),
@@ -346,23 +344,7 @@ impl Session {
 
     /// Begins something new: what was learnt from lost connections does not count.
     pub(super) fn begin_item(&mut self) {
-        self.suspects.clear();
-        self.careful = false;
-    }
-
-    /// From now on each mailbox is finished before the next begins, and one during which the
-    /// connection breaks is left out.
-    pub(super) fn be_careful(&mut self) {
-        self.careful = true;
-    }
-
-    /// `error` if a mailbox had to be left out because of it.
-    pub(super) fn unless_suspects(&self, error: SyncError) -> Result<(), SyncError> {
-        if self.suspects.is_empty() {
-            Ok(())
-        } else {
-            Err(error)
-        }
+        self.suspicion = Suspicion::default();
     }
 
     /// Lets the replica forget its staged files, if there are any. If the connection is lost, so

@@ -218,11 +218,9 @@ fn open_session(shared: &Arc<Shared>, connected: Connected) -> Result<Session, S
 /// How often a connection that is being made, or has nothing to do, looks whether it is needed.
 pub const LOOK_FOR_WORK: Duration = Duration::from_millis(5);
 
-/// How often one item may cost the connection before it is given up.
-const LOST_CONNECTIONS: u32 = 4;
-
 /// Replicates an item. If the connection breaks, everything is repeated over a new one, mailbox
-/// by mailbox, so that one that kills the replica's process is found out and left aside.
+/// by mailbox, so that one that kills the replica's process is found out and left aside; one that
+/// only met with a bad line is tried again.
 ///
 /// # Errors
 /// Why the item failed; [`WorkerError`] if no connection is to be had any more.
@@ -233,7 +231,7 @@ pub async fn replicate(
 ) -> Result<Result<(), SyncError>, WorkerError> {
     session.begin_item();
     let mut lost = None;
-    for _ in 0..LOST_CONNECTIONS {
+    loop {
         let result = match item {
             Item::User(user) => session.user(user).await,
             Item::Mailboxes(names) => session.mailboxes(names).await,
@@ -243,15 +241,17 @@ pub async fn replicate(
             Err(SyncError::Interrupted) => return Err(SyncError::Interrupted.into()),
             Err(error) if error.is_disconnection() => {
                 tracing::info!(message_id = event::LOST, "{error}");
-                lost = Some(error);
                 dialer.redial(session).await?;
-                session.be_careful();
+                if !session.suspicion.goes_on_after_loss() {
+                    return Ok(Err(error));
+                }
+                lost = Some(error);
             }
-            Ok(()) => return Ok(lost.map_or(Ok(()), |error| session.unless_suspects(error))),
-            Err(error) => return Ok(Err(error)),
+            _ if session.suspicion.gives_second_chance() => {}
+            Ok(()) if session.suspicion.has_convicted() => return Ok(lost.map_or(Ok(()), Err)),
+            result => return Ok(result),
         }
     }
-    Ok(Err(lost.unwrap_or(SyncError::Interrupted)))
 }
 
 /// Works on a queue over as many connections as it is for, or as the replica takes; `watchdog` sees

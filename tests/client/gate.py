@@ -1,5 +1,5 @@
-"""A proxy that can keep back what the server answers, so that it can be seen what a client sends
-without an answer."""
+"""Proxies: one can keep back what the server answers, so that it can be seen what a client sends without an
+answer; one breaks connections."""
 import socket
 import threading
 
@@ -63,3 +63,37 @@ class Gate:
             sink.shutdown(socket.SHUT_WR)
         except OSError:
             pass                                # one of the sides has ended
+
+
+class FlakyLine(Gate):
+    """Breaks the connection over which `word` is about to be sent, each `every`th time, `times` times at most.
+    Nothing is compressed."""
+
+    OFFERS = (b"* COMPRESS DEFLATE\r\n", b"* X-ZSTD\r\n")
+
+    def __init__(self, port, target, word, times, every=1):
+        self.word, self.times, self.every = word, times, every
+        self.seen = self.broken = 0
+        super().__init__(port, target)
+
+    def pump(self, source, sink, way):
+        try:
+            tail = b""
+            while data := source.recv(1 << 16):
+                if way:
+                    for offer in self.OFFERS:
+                        data = data.replace(offer, b"")
+                elif self.word in tail + data:
+                    self.seen += 1
+                    if self.seen % self.every == 0 and self.broken < self.times:
+                        self.broken += 1
+                        break
+                tail = (tail + data)[1 - len(self.word):]
+                sink.sendall(data)
+        except OSError:
+            pass                                # one of the sides has ended
+        for each in (source, sink):
+            try:
+                each.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass

@@ -79,9 +79,9 @@ class Pair:
         user = {"user": "cyrus", "group": "mail", "extra_groups": []} if ROOT else {}
         return {"env": variables, "cwd": "/", **user}
 
-    def sync(self, *arguments, status=0, program=None):
+    def sync(self, *arguments, status=0, program=None, target=None):
         """Runs a client to its end."""
-        command = self.command(*arguments, program=program)
+        command = self.command(*arguments, program=program, target=target)
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               errors="replace", timeout=900, **self.environment())
         expect(done.returncode == status, command, done.returncode, done.stdout[-2000:], done.stderr[-2000:])

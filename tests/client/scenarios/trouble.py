@@ -3,6 +3,7 @@ import contextlib
 import fcntl
 import os
 
+from gate import FlakyLine
 from mail import message
 from pair import expect, wait_until
 
@@ -84,6 +85,48 @@ def asked_to_end(pair):
     os.rename(missing + "aside", missing)
     pair.sync("-u", "stopped-sick", "stopped-locked")
     pair.expect_equal("stopped-sick", "stopped-locked")
+
+
+def flaky_line(pair):
+    """A mailbox during which connections break now and then arrives; one during which each breaks is given up,
+    and keeps no other back."""
+    pair.make_user("flaky")
+    mail = pair.of_master("flaky")
+    boxes = ("above", "ill", "under")
+    for box in boxes:
+        mail.create(box)
+    told = []
+    for way, times, status in ((("-u", "flaky"), 3, 0), (("-A",), 3, 0), (("-u", "flaky"), 1000, 1), (("-A",), 1000, 1)):
+        for box in boxes:
+            mail.append(box, "%s-%d" % (box, len(told)))
+        with FlakyLine(pair.base + 20, pair.replica.csync, b"MBOXNAME user.flaky.ill ", times) as line:
+            result = pair.sync(*way, status=status, target=line.address)
+            told.append("%d broken" % line.broken)
+        expect(0 < line.broken < 10 and (status or line.broken == times), way, line.broken, "connections were broken")
+        if status:
+            expect("user.flaky.ill" in result.stderr, "it is not said which:", result.stderr)
+            replica = pair.of_replica("flaky")
+            expect([replica.count(box) for box in boxes] == [len(told), len(told) - 1, len(told)],
+                   "there are", [replica.count(box) for box in boxes], "after", told)
+            pair.sync("-u", "flaky")
+        pair.expect_equal("flaky")
+    return ", ".join(told)
+
+
+def flaky_batches(pair):
+    """A large mailbox comes over however often connections break, as long as some of it arrives each time."""
+    pair.make_user("flaky-batches")
+    with contextlib.closing(pair.of_master("flaky-batches")) as mail:
+        for number in range(16):
+            mail.append("INBOX", "flaky%d" % number)
+    path = pair.dir + "/flaky.conf"
+    with open(pair.master.dir + "/imapd.conf") as given, open(path, "w") as file:
+        file.write(given.read() + "sync_batchsize: 2\n")
+    pair.master.hand_over(path)
+    with FlakyLine(pair.base + 20, pair.replica.csync, b"MBOXNAME user.flaky-batches ", 1000, every=2) as line:
+        pair.sync("-C", path, "-u", "flaky-batches", target=line.address)
+    pair.expect_equal("flaky-batches")
+    return "%d broken" % line.broken
 
 
 USERS = ["fifty%d" % number for number in range(5)]
