@@ -14,8 +14,8 @@ use cyrus_sync::mail::{
     SystemFlags, Uid, UidValidity, UniqueId, UnixTime,
 };
 use cyrus_sync::protocol::command::{
-    Apply, FlagTable, LineDecoder, MailboxItem, MailboxWriter, NoFiles, Record, Request, Scope,
-    UserFlags, Verb,
+    Apply, FlagTable, LineDecoder, MailboxItem, MailboxWriter, NoFiles, Record, RecordForm,
+    Request, Scope, UserFlags, Verb,
 };
 use cyrus_sync::spool::cyrusdb::{Backend, Create, Db};
 use cyrus_sync::spool::disk::Disk;
@@ -85,11 +85,11 @@ fn wire_record(uid: u32) -> Record {
 }
 
 /// `APPLY MAILBOX` with many records, without the verb.
-fn update(records: &[Record]) -> Vec<u8> {
+fn update(records: &[Record], form: RecordForm) -> Vec<u8> {
     let mut out = Vec::new();
     Apply::write_mailbox_prefix(&mut out, Scope::Everywhere);
     let flags = FlagTable::default();
-    let mut writer = MailboxWriter::begin(&mut out, &item(), LiteralStyle::Plus);
+    let mut writer = MailboxWriter::begin(&mut out, &item(), form, LiteralStyle::Plus);
     for record in records {
         writer.record(&mut out, record, &flags);
     }
@@ -100,26 +100,31 @@ fn update(records: &[Record]) -> Vec<u8> {
 
 fn dlist(criterion: &mut Criterion) {
     let records: Vec<Record> = (1..=RECORDS).map(wire_record).collect();
-    let line = update(&records);
-    let mut group = criterion.benchmark_group("dlist");
-    group.throughput(Throughput::Bytes(line.len() as u64));
-    group.bench_function("write an update of 1,000 records", |bencher| {
-        bencher.iter(|| update(black_box(&records)));
-    });
-    group.bench_function("read an update of 1,000 records", |bencher| {
-        let limits = Limits::default();
-        bencher.iter(|| {
-            let mut sink = NoFiles;
-            let mut decoder = LineDecoder::new(&limits, &mut sink);
-            let mut parser = Parser::line(limits.clone());
-            parser
-                .feed(black_box(&line), &mut decoder)
-                .result
-                .unwrap()
-                .unwrap();
-            Request::decode(Verb::Apply, decoder.finish().unwrap()).unwrap()
+    for (form, name) in [
+        (RecordForm::Pairs, "dlist"),
+        (RecordForm::Compact, "dlist, compact"),
+    ] {
+        let line = update(&records, form);
+        let mut group = criterion.benchmark_group(name);
+        group.throughput(Throughput::Bytes(line.len() as u64));
+        group.bench_function("write an update of 1,000 records", |bencher| {
+            bencher.iter(|| update(black_box(&records), form));
         });
-    });
+        group.bench_function("read an update of 1,000 records", |bencher| {
+            let limits = Limits::default();
+            bencher.iter(|| {
+                let mut sink = NoFiles;
+                let mut decoder = LineDecoder::new(&limits, &mut sink);
+                let mut parser = Parser::line(limits.clone());
+                parser
+                    .feed(black_box(&line), &mut decoder)
+                    .result
+                    .unwrap()
+                    .unwrap();
+                Request::decode(Verb::Apply, decoder.finish().unwrap()).unwrap()
+            });
+        });
+    }
 }
 
 fn index(criterion: &mut Criterion) {

@@ -12,7 +12,10 @@ use cyrus_sync::auth::passwords;
 use cyrus_sync::config::{Config, Environment};
 use cyrus_sync::dlist::{Limits, LineSkipper, LiteralStyle, Parser, TreeBuilder, parse_value};
 use cyrus_sync::mail::{MailboxName, Namespace, UserId};
-use cyrus_sync::protocol::command::{Answer, LineDecoder, NoFiles, Request, Verb};
+use cyrus_sync::protocol::command::{
+    Answer, Apply, LineDecoder, MailboxArgument, MailboxUpdate, MailboxWriter, NoFiles, RecordForm,
+    Request, Verb,
+};
 use cyrus_sync::protocol::greeting::Capabilities;
 use cyrus_sync::protocol::reply::Outcome;
 use cyrus_sync::protocol::sasl::server::{ScramSecret, Step};
@@ -132,6 +135,9 @@ fn request(input: &[u8]) {
             Request::Restore(restore) => restore.write(&mut written, LiteralStyle::Plus),
             Request::Message(_) => continue,
         }
+        if let Request::Apply(Apply::Mailbox(_, MailboxArgument::Update(update))) = &request {
+            same_in_either_form(update);
+        }
         // The verb is in front of what a line decoder reads.
         let space = written.iter().position(|octet| *octet == b' ');
         written.drain(1..=space.unwrap_or_default());
@@ -140,6 +146,22 @@ fn request(input: &[u8]) {
             let read = Request::decode(verb, line).expect("a request that was just written");
             assert_eq!(read.name(), request.name());
         }
+    }
+}
+
+fn same_in_either_form(update: &MailboxUpdate) {
+    let [pairs, compact] = [RecordForm::Pairs, RecordForm::Compact].map(|form| {
+        let mut written = b"\xffMAILBOX ".to_vec();
+        let mut writer = MailboxWriter::begin(&mut written, &update.item, form, LiteralStyle::Plus);
+        for record in &update.list.records {
+            writer.record(&mut written, record, &update.list.flags);
+        }
+        writer.end(&mut written);
+        written.extend_from_slice(b"\r\n");
+        decoded(&written).map(|line| line.records)
+    });
+    if let (Some(pairs), Some(compact)) = (pairs, compact) {
+        assert_eq!(pairs, compact);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::config::{
     SaslSettings, TlsSettings,
 };
 use crate::dlist::Limits;
-use crate::protocol::command::{Answer, Apply};
+use crate::protocol::command::{Answer, Apply, RecordForm};
 use crate::protocol::connection::{AuthenticationError, ClientConnection, ReplyError};
 use crate::protocol::greeting::SIEVE_MAILBOX;
 use crate::protocol::sasl::Mechanism;
@@ -86,6 +86,7 @@ struct Offer {
     unmailbox_id: bool,
     run_id: bool,
     digest: bool,
+    compact_records: bool,
 }
 
 /// Longest line during the login.
@@ -176,6 +177,7 @@ impl Connector {
                     unmailbox_id: false,
                     run_id: false,
                     digest: false,
+                    compact_records: false,
                 };
                 self.begin(connection.into_stream(), Flavour::Csync, offer)
                     .await
@@ -318,6 +320,7 @@ impl Connector {
             unmailbox_id: capabilities.unmailbox_id,
             run_id: capabilities.run_id,
             digest: capabilities.digest,
+            compact_records: capabilities.compact_records,
         };
         self.begin(connection.into_stream(), Flavour::Csync, offer)
             .await
@@ -360,6 +363,9 @@ impl Connector {
         peer.set_unmailbox_id(offer.unmailbox_id);
         peer.takes_run_ids = offer.run_id;
         peer.tells_digests = offer.digest;
+        if offer.compact_records {
+            peer.record_form = RecordForm::Compact;
+        }
         let mut scripts_are_messages = false;
         if offer.sieve_mailbox {
             let wanted = Apply::Capabilities(vec![SIEVE_MAILBOX.to_owned()]);

@@ -18,7 +18,7 @@ use crate::plan::update::{
     Batch, BatchSearch, Difference, MailboxState, Mark, Selection, TakeOver, difference,
     lost_history, take_over,
 };
-use crate::protocol::command::{MailboxItem, MailboxWriter, Since};
+use crate::protocol::command::{MailboxItem, MailboxWriter, RecordForm, Since};
 use crate::spool::SpoolError;
 use crate::spool::annotations::{AnnotationDb, Scope};
 use crate::spool::disk::LockKind;
@@ -48,6 +48,8 @@ pub struct Style {
     pub everything: bool,
     /// Most messages of one update; 0 = no bound.
     pub batch_size: u32,
+    /// How the records are written.
+    pub form: RecordForm,
     /// Change nothing here either.
     pub dry_run: bool,
 }
@@ -527,7 +529,7 @@ fn update_of(
     if let Some(batch) = batch {
         limit_to(&mut item, batch, remote);
     }
-    let (body, uploads) = write_body(mailbox, &item, Selection { mark, batch })?;
+    let (body, uploads) = write_body(mailbox, &item, Selection { mark, batch }, style.form)?;
     Ok(Preparation::Send(Box::new(Update {
         item,
         body,
@@ -576,6 +578,7 @@ fn write_body(
     mailbox: &Mailbox<'_>,
     item: &MailboxItem,
     selection: Selection,
+    form: RecordForm,
 ) -> Result<(SpooledTempFile, Vec<Upload>), SyncError> {
     let failed = |source| SyncError::Io {
         what: format!("{}: cannot keep the update in a temporary file", item.name),
@@ -585,7 +588,7 @@ fn write_body(
     let mut body = SpooledTempFile::new(IN_MEMORY);
     let mut uploads = Vec::new();
     let mut octets = Vec::new();
-    let mut writer = MailboxWriter::begin(&mut octets, item, LiteralStyle::Plus);
+    let mut writer = MailboxWriter::begin(&mut octets, item, form, LiteralStyle::Plus);
     for stored in mailbox.records() {
         let stored = stored?;
         let Some(modseq) = selection.modseq_to_send(&stored) else {

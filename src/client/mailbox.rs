@@ -269,6 +269,7 @@ impl Session {
             recalculate: !is_delta,
             everything,
             batch_size: self.shared.settings.batch_size,
+            form: self.peer.record_form,
             dry_run: self.shared.settings.dry_run,
         }
     }

@@ -9,7 +9,9 @@ use std::io::Write;
 
 use crate::client::activity::Sent;
 use crate::dlist::{LiteralStyle, ParseError, Parser};
-use crate::protocol::command::{Answer, Apply, DecodeError, FileSink, Get, LineDecoder, NoFiles};
+use crate::protocol::command::{
+    Answer, Apply, DecodeError, FileSink, Get, LineDecoder, NoFiles, RecordForm,
+};
 use crate::protocol::greeting::RUN_ID;
 use crate::protocol::reply::{Outcome, Refusal};
 use crate::protocol::run_id::RunId;
@@ -125,6 +127,8 @@ pub struct Peer {
     pub takes_run_ids: bool,
     /// The replica tells digests of users' states.
     pub tells_digests: bool,
+    /// How the replica wants the records of an update.
+    pub record_form: RecordForm,
 }
 
 impl Peer {
@@ -144,6 +148,7 @@ impl Peer {
             sent: Sent::default(),
             takes_run_ids: false,
             tells_digests: false,
+            record_form: RecordForm::Pairs,
         }
     }
 

@@ -54,25 +54,29 @@ pub fn write_flag(out: &mut Vec<u8>, flag: &[u8]) {
 pub fn write_number(out: &mut Vec<u8>, number: u64) {
     let mut digits = [0_u8; 20];
     let mut rest = number;
-    let mut used = 0;
+    let mut start = digits.len();
     for place in digits.iter_mut().rev() {
-        *place = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+        *place = b'0' + (rest % 10) as u8;
         rest /= 10;
-        used += 1;
+        start -= 1;
         if rest == 0 {
             break;
         }
     }
-    out.extend(digits.iter().skip(digits.len() - used));
+    out.extend_from_slice(digits.get(start..).unwrap_or_default());
 }
 
 /// Appends a GUID as 40 lower-case hexadecimal digits.
 pub fn write_guid(out: &mut Vec<u8>, guid: &Guid) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for byte in guid.as_bytes() {
-        out.push(DIGITS[usize::from(byte >> 4)]);
-        out.push(DIGITS[usize::from(byte & 15)]);
+    let mut digits = [0; 2 * Guid::LEN];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(guid.as_bytes()) {
+        pair.copy_from_slice(&[
+            DIGITS[usize::from(byte >> 4)],
+            DIGITS[usize::from(byte & 15)],
+        ]);
     }
+    out.extend_from_slice(&digits);
 }
 
 /// Appends the announcement of a file literal. Exactly `file.size` octets must follow, and

@@ -14,6 +14,10 @@ pub const RUN_ID: &str = "X-RUN-ID";
 /// same on both sides are passed over (docs/protocol-extensions.md).
 pub const DIGEST: &str = "X-DIGEST";
 
+/// The capability, and the key in a MAILBOX item, by which records travel without their keys
+/// (docs/protocol-extensions.md).
+pub const RECORDS: &str = "X-RECORDS";
+
 /// The capability by which COMPRESS ZSTD is possible (docs/protocol-extensions.md).
 const ZSTD: &str = "X-ZSTD";
 
@@ -38,6 +42,8 @@ pub struct Capabilities {
     pub run_id: bool,
     /// X-DIGEST.
     pub digest: bool,
+    /// X-RECORDS.
+    pub compact_records: bool,
 }
 
 impl Capabilities {
@@ -61,6 +67,7 @@ impl Capabilities {
             (self.unmailbox_id, UNMAILBOX_ID),
             (self.run_id, RUN_ID),
             (self.digest, DIGEST),
+            (self.compact_records, RECORDS),
         ] {
             if offered {
                 line(text);
@@ -75,6 +82,7 @@ impl Capabilities {
             zstd: self.zstd && extensions,
             run_id: self.run_id && extensions,
             digest: self.digest && extensions,
+            compact_records: self.compact_records && extensions,
             ..self
         }
     }
@@ -102,6 +110,7 @@ impl Capabilities {
             UNMAILBOX_ID => self.unmailbox_id = true,
             RUN_ID => self.run_id = true,
             DIGEST => self.digest = true,
+            RECORDS => self.compact_records = true,
             _ => {}
         }
         false
@@ -161,15 +170,15 @@ mod tests {
 
     #[test]
     fn our_own_capabilities() {
-        let banner = "* SASL PLAIN\r\n* X-RUN-ID\r\n* X-DIGEST\r\n\
+        let banner = "* SASL PLAIN\r\n* X-RUN-ID\r\n* X-DIGEST\r\n* X-RECORDS\r\n\
                       * OK r.example.org Cyrus sync server x\r\n";
         let capabilities = read(banner);
-        assert!(capabilities.run_id && capabilities.digest);
+        assert!(capabilities.run_id && capabilities.digest && capabilities.compact_records);
         let mut out = Vec::new();
         capabilities.write_banner(&mut out, "r.example.org", "x");
         assert_eq!(String::from_utf8(out).unwrap(), banner);
         let without = capabilities.with_extensions(false);
-        assert!(!without.run_id && !without.digest);
+        assert!(!without.run_id && !without.digest && !without.compact_records);
     }
 
     #[test]

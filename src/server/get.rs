@@ -13,8 +13,8 @@ use crate::dlist::{FileHeader, write_file_header};
 use crate::exchange::{Records, UserState, intermediate_item, mailbox_item};
 use crate::mail::{Guid, MailboxKind, MailboxName, TypeFlags, UniqueId, UserId};
 use crate::protocol::command::{
-    Answer, Fetch, MailboxAnswer, MailboxItem, MailboxWriter, Quota, Record, ScriptKey, SeenState,
-    UserDigest,
+    Answer, Fetch, MailboxAnswer, MailboxItem, MailboxWriter, Quota, Record, RecordForm, ScriptKey,
+    SeenState, UserDigest,
 };
 use crate::protocol::reply::Refusal;
 use crate::spool::SpoolError;
@@ -256,7 +256,12 @@ pub fn full_mailbox(
     let mut writer = None;
     output.append(|octets| {
         Answer::write_mailbox_prefix(octets);
-        writer = Some(MailboxWriter::begin(octets, &item, STYLE));
+        writer = Some(MailboxWriter::begin(
+            octets,
+            &item,
+            RecordForm::Pairs,
+            STYLE,
+        ));
     })?;
     let Some(mut writer) = writer else {
         return Ok(());

@@ -151,6 +151,7 @@ impl<'a> Login<'a> {
             unmailbox_id: true,
             run_id: true,
             digest: true,
+            compact_records: true,
         }
         .with_extensions(self.context.config().replication.extensions);
         send_banner(self.context, &mut self.connection, &banner).await

@@ -61,6 +61,7 @@ impl Connector {
             unmailbox_id: has("X-UNMAILBOX-ID"),
             run_id: false,
             digest: false,
+            compact_records: false,
         };
         self.begin(stream, Flavour::Imap, offer).await
     }

@@ -5,7 +5,7 @@ use super::files::{files, guids, write_guids};
 use super::line::DecodedLine;
 use super::mailbox::{PairWriter, Role};
 use super::meta::annotation_value;
-use super::record::RecordList;
+use super::record::{RecordForm, RecordList};
 use super::{
     AnnotationKey, MailboxItem, Quota, Script, ScriptState, SeenState, UserDigest,
     names_that_can_exist,
@@ -158,7 +158,8 @@ impl MailboxAnswer {
         match &self.records {
             None => self.item.write(out, style),
             Some(list) => {
-                let mut writer = super::MailboxWriter::begin(out, &self.item, style);
+                let mut writer =
+                    super::MailboxWriter::begin(out, &self.item, RecordForm::Pairs, style);
                 for record in &list.records {
                     writer.record(out, record, &list.flags);
                 }

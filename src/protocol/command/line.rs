@@ -1,7 +1,7 @@
 //! From the syntax of a line to its contents.
 
 use super::error::DecodeError;
-use super::record::{RecordDecoder, RecordList};
+use super::record::{RecordDecoder, RecordForm, RecordList};
 use crate::dlist::{
     Event, FieldError, FieldProblem, FileHeader, Limits, Line, ParseProblem, TreeBuilder, Value,
     Visitor,
@@ -60,14 +60,14 @@ impl FileSink for NoFiles {
 pub struct DecodedLine {
     /// The key of the line in upper case: the sub-command or kind of data line.
     pub name: String,
-    /// The value, without the RECORD list of a MAILBOX item.
+    /// The value, without the records of a MAILBOX item.
     pub value: Value,
-    /// The RECORD list of a MAILBOX item.
+    /// The records of a MAILBOX item, in whatever form they came.
     pub records: Option<Result<RecordList, DecodeError>>,
 }
 
-/// Collects a line from the events of the parser. Elements of RECORD become records as soon as
-/// they close, files go to the sink as they come.
+/// Collects a line from the events of the parser. Elements of RECORD and X-RECORDS become records as
+/// soon as they close, files go to the sink as they come.
 #[derive(Debug)]
 pub struct LineDecoder<'s, S: FileSink> {
     tree: TreeBuilder,
@@ -83,7 +83,7 @@ pub struct LineDecoder<'s, S: FileSink> {
 enum Records {
     None,
     /// The key was read, its value was not.
-    Key,
+    Key(RecordForm),
     Open(Box<RecordDecoder>),
     Done(Result<RecordList, DecodeError>),
 }
@@ -113,7 +113,7 @@ impl<'s, S: FileSink> LineDecoder<'s, S> {
         let Line { key, value } = self.tree.into_line();
         let records = match self.records {
             Records::None => None,
-            Records::Key => Some(Err(no_records(FieldProblem::Missing))),
+            Records::Key(_) => Some(Err(no_records(FieldProblem::Missing))),
             Records::Open(decoder) => Some(decoder.finish()),
             Records::Done(records) => Some(records),
         };
@@ -132,10 +132,10 @@ impl<'s, S: FileSink> LineDecoder<'s, S> {
         }
     }
 
-    /// The value of the key RECORD begins.
-    fn records_begin(&mut self, event: &Event<'_>) {
+    /// The value of the key RECORD or X-RECORDS begins.
+    fn records_begin(&mut self, form: RecordForm, event: &Event<'_>) {
         self.records = match event {
-            Event::ListStart => Records::Open(Box::default()),
+            Event::ListStart => Records::Open(Box::new(RecordDecoder::new(form))),
             Event::KvListStart => Records::Open(Box::new(RecordDecoder::failed(no_records(
                 FieldProblem::NotList,
             )))),
@@ -168,18 +168,24 @@ impl<S: FileSink> Visitor for LineDecoder<'_, S> {
     fn event(&mut self, event: Event<'_>) -> Result<(), ParseProblem> {
         match &mut self.records {
             Records::Open(decoder) => {
-                if decoder.event(&event) {
-                    self.records = Records::Done(std::mem::take(decoder).finish());
+                if decoder.event(&event)
+                    && let Records::Open(decoder) =
+                        std::mem::replace(&mut self.records, Records::None)
+                {
+                    self.records = Records::Done(decoder.finish());
                 }
                 return Ok(());
             }
-            Records::Key => {
-                self.records_begin(&event);
+            Records::Key(form) => {
+                let form = *form;
+                self.records_begin(form, &event);
                 return Ok(());
             }
             Records::None if self.holds_records && self.depth == 1 => {
-                if event == Event::Key(b"RECORD") {
-                    self.records = Records::Key;
+                if let Event::Key(key) = event
+                    && let Some(form) = RecordForm::of_list_key(key)
+                {
+                    self.records = Records::Key(form);
                     return Ok(());
                 }
             }

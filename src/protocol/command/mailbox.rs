@@ -3,7 +3,7 @@
 
 use super::error::DecodeError;
 use super::meta::annotation_value;
-use super::record::{RecordList, wrap_date, write_annotations, write_record};
+use super::record::{RecordForm, RecordList, wrap_date, write_annotations, write_record};
 use crate::dlist::{
     FieldError, FieldProblem, Fields, LiteralStyle, Value, write_flag, write_number, write_text,
 };
@@ -284,17 +284,29 @@ impl MailboxItem {
 /// together. The octets of `out` may be sent between any two calls.
 #[derive(Debug)]
 pub struct MailboxWriter {
+    form: RecordForm,
     style: LiteralStyle,
     first: bool,
 }
 
 impl MailboxWriter {
-    /// Appends the item up to the opening bracket of RECORD.
-    pub fn begin(out: &mut Vec<u8>, item: &MailboxItem, style: LiteralStyle) -> MailboxWriter {
+    /// Appends the item up to the opening bracket of its records, which are to have this form.
+    pub fn begin(
+        out: &mut Vec<u8>,
+        item: &MailboxItem,
+        form: RecordForm,
+        style: LiteralStyle,
+    ) -> MailboxWriter {
         out.extend_from_slice(b"%(");
         item.write_pairs(out, style);
-        out.extend_from_slice(b" RECORD (");
-        MailboxWriter { style, first: true }
+        out.push(b' ');
+        out.extend_from_slice(form.list_key().as_bytes());
+        out.extend_from_slice(b" (");
+        MailboxWriter {
+            form,
+            style,
+            first: true,
+        }
     }
 
     /// Appends one record; they must come ascending by UID.
@@ -302,7 +314,7 @@ impl MailboxWriter {
         if !std::mem::take(&mut self.first) {
             out.push(b' ');
         }
-        write_record(out, record, flags, self.style);
+        write_record(out, record, flags, self.form, self.style);
     }
 
     /// Appends the closing brackets.
@@ -312,9 +324,9 @@ impl MailboxWriter {
 }
 
 impl MailboxUpdate {
-    /// Appends the whole `%(…)`.
+    /// Appends the whole `%(…)`, the records as pairs.
     pub fn write(&self, out: &mut Vec<u8>, style: LiteralStyle) {
-        let mut writer = MailboxWriter::begin(out, &self.item, style);
+        let mut writer = MailboxWriter::begin(out, &self.item, RecordForm::Pairs, style);
         for record in &self.list.records {
             writer.record(out, record, &self.list.flags);
         }
@@ -425,7 +437,13 @@ impl RestoreMailbox {
             if index > 0 {
                 pairs.out.push(b' ');
             }
-            write_record(pairs.out, record, &self.list.flags, style);
+            write_record(
+                pairs.out,
+                record,
+                &self.list.flags,
+                RecordForm::Pairs,
+                style,
+            );
         }
         out.extend_from_slice(b"))");
     }

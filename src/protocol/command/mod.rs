@@ -28,8 +28,8 @@ pub use meta::{
 };
 pub use quota::Quota;
 pub use record::{
-    CREATED_MODSEQ_ENTRY, FlagTable, Record, RecordList, SAVE_DATE_ENTRY, THREAD_ENTRY, UserFlags,
-    write_record,
+    CREATED_MODSEQ_ENTRY, FlagTable, Record, RecordForm, RecordList, SAVE_DATE_ENTRY, THREAD_ENTRY,
+    UserFlags, write_record,
 };
 pub use request::{
     Apply, Expunge, Get, MailboxIdentity, Rename, Request, Restore, Scope, Unmailbox, Verb,

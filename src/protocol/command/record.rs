@@ -11,6 +11,7 @@ use crate::mail::{
     Annotation, ConversationId, FlagName, Guid, ModSeq, SYSTEM_FLAG_NAMES, SystemFlags, Uid,
     UnixTime,
 };
+use crate::protocol::greeting::RECORDS;
 
 /// The index record of one message, as it travels.
 ///
@@ -75,7 +76,13 @@ impl UserFlags {
 
     /// The numbers in the set, ascending.
     pub fn iter(self) -> impl Iterator<Item = usize> {
-        (0..FlagTable::CAPACITY).filter(move |number| self.contains(*number))
+        let UserFlags([low, high]) = self;
+        let mut rest = u128::from(high) << 64 | u128::from(low);
+        std::iter::from_fn(move || {
+            let number = rest.trailing_zeros();
+            rest &= rest.checked_sub(1)?;
+            Some(number as usize)
+        })
     }
 
     /// Whether no flag is in the set.
@@ -152,8 +159,47 @@ pub struct RecordList {
     pub records: Vec<Record>,
 }
 
-/// Appends one record as an element of a RECORD list.
-pub fn write_record(out: &mut Vec<u8>, record: &Record, flags: &FlagTable, style: LiteralStyle) {
+/// How the records of a list are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordForm {
+    /// Each value behind its key, as the original writes and reads them.
+    Pairs,
+    /// The values alone, in a fixed order (docs/protocol-extensions.md, X-RECORDS).
+    Compact,
+}
+
+impl RecordForm {
+    /// The key of the list in a MAILBOX item.
+    pub(super) fn list_key(self) -> &'static str {
+        match self {
+            RecordForm::Pairs => "RECORD",
+            RecordForm::Compact => RECORDS,
+        }
+    }
+
+    /// The form of the list behind a key; `None` if the key has another meaning.
+    pub(super) fn of_list_key(key: &[u8]) -> Option<RecordForm> {
+        [RecordForm::Pairs, RecordForm::Compact]
+            .into_iter()
+            .find(|form| key == form.list_key().as_bytes())
+    }
+}
+
+/// Appends one record as an element of a list in this form.
+pub fn write_record(
+    out: &mut Vec<u8>,
+    record: &Record,
+    flags: &FlagTable,
+    form: RecordForm,
+    style: LiteralStyle,
+) {
+    match form {
+        RecordForm::Pairs => write_pairs(out, record, flags, style),
+        RecordForm::Compact => write_compact(out, record, flags, style),
+    }
+}
+
+fn write_pairs(out: &mut Vec<u8>, record: &Record, flags: &FlagTable, style: LiteralStyle) {
     out.extend_from_slice(b"%(UID ");
     write_number(out, u64::from(record.uid.0));
     out.extend_from_slice(b" MODSEQ ");
@@ -172,27 +218,68 @@ pub fn write_record(out: &mut Vec<u8>, record: &Record, flags: &FlagTable, style
     out.push(b')');
 }
 
-/// The flags in the order of commands §1.2: `\Expunged` between `\Draft` and `\Seen`.
+fn write_compact(out: &mut Vec<u8>, record: &Record, flags: &FlagTable, style: LiteralStyle) {
+    out.push(b'(');
+    for number in [
+        u64::from(record.uid.0),
+        record.modseq.0,
+        u64::from(record.last_updated.0),
+        u64::from(record.internal_date.0),
+        u64::from(record.size),
+    ] {
+        write_number(out, number);
+        out.push(b' ');
+    }
+    write_guid(out, &record.guid);
+    for number in [
+        record.thread.0,
+        u64::from(record.save_date.0),
+        record.created_modseq.0,
+    ] {
+        out.push(b' ');
+        write_number(out, number);
+    }
+    for name in flag_names(record, flags) {
+        out.push(b' ');
+        write_flag(out, name.as_bytes());
+    }
+    for annotation in in_wire_order(&record.annotations) {
+        out.extend_from_slice(b" (");
+        write_text(out, annotation.entry.as_bytes(), style);
+        out.push(b' ');
+        write_text(out, annotation.user.as_bytes(), style);
+        out.push(b' ');
+        write_number(out, annotation.modseq.0);
+        out.push(b' ');
+        write_text(out, &annotation.value, style);
+        out.push(b')');
+    }
+    out.push(b')');
+}
+
 fn write_flags(out: &mut Vec<u8>, record: &Record, flags: &FlagTable) {
-    let mut first = true;
-    let mut write = |name: &str| {
-        if !first {
+    for (index, name) in flag_names(record, flags).enumerate() {
+        if index > 0 {
             out.push(b' ');
         }
-        first = false;
         write_flag(out, name.as_bytes());
-    };
-    for (flag, name) in SYSTEM_FLAG_NAMES {
-        if flag == SystemFlags::SEEN && record.expunged {
-            write("\\Expunged");
-        }
-        if record.system_flags.contains(flag) {
-            write(name);
-        }
     }
-    flags
-        .of(record.user_flags)
-        .for_each(|name| write(name.as_str()));
+}
+
+/// The flags in the order of commands §1.2: `\Expunged` between `\Draft` and `\Seen`.
+fn flag_names<'a>(record: &Record, flags: &'a FlagTable) -> impl Iterator<Item = &'a str> {
+    let &Record {
+        system_flags,
+        expunged,
+        user_flags,
+        ..
+    } = record;
+    let system = SYSTEM_FLAG_NAMES.into_iter().flat_map(move |(flag, name)| {
+        let before = (flag == SystemFlags::SEEN && expunged).then_some("\\Expunged");
+        let set = system_flags.contains(flag).then_some(name);
+        before.into_iter().chain(set)
+    });
+    system.chain(flags.of(user_flags).map(FlagName::as_str))
 }
 
 fn write_record_annotations(out: &mut Vec<u8>, record: &Record, style: LiteralStyle) {
@@ -226,9 +313,7 @@ pub(super) fn write_annotations(
     annotations: &[Annotation],
     style: LiteralStyle,
 ) {
-    let mut sorted: Vec<&Annotation> = annotations.iter().collect();
-    sorted.sort_by(|a, b| (&a.entry, &a.user).cmp(&(&b.entry, &b.user)));
-    for (index, annotation) in sorted.into_iter().enumerate() {
+    for (index, annotation) in in_wire_order(annotations).into_iter().enumerate() {
         if index > 0 {
             out.push(b' ');
         }
@@ -240,6 +325,13 @@ pub(super) fn write_annotations(
         } = annotation;
         write_annotation(out, entry, user, *modseq, value, style);
     }
+}
+
+/// Sorted by entry and user.
+fn in_wire_order(annotations: &[Annotation]) -> Vec<&Annotation> {
+    let mut sorted: Vec<&Annotation> = annotations.iter().collect();
+    sorted.sort_by(|a, b| (&a.entry, &a.user).cmp(&(&b.entry, &b.user)));
+    sorted
 }
 
 fn write_annotation(

@@ -224,6 +224,85 @@ fn records_lacking_a_key_are_protocol_errors() {
     );
 }
 
+const COMPACT: &str = "3 9 1795331299 1795331196 135 \
+    1ae080792178b2746bd2303275613f69b2a43730 5659312467281093893 1795331190 4";
+
+fn apply_compact(records: &str) -> Result<MailboxUpdate, DecodeError> {
+    match request(&format!("APPLY MAILBOX %({MAILBOX} X-RECORDS ({records}))"))? {
+        Request::Apply(Apply::Mailbox(_, MailboxArgument::Update(update))) => Ok(*update),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn compact_records_say_the_same_as_pairs() {
+    let pairs = RECORD.replace("(\\Deleted)", "(\\Deleted \\EXPUNGED $Label 7)");
+    let text = format!(
+        "APPLY MAILBOX %({MAILBOX} RECORD (%({pairs} ANNOTATIONS (\
+         %(ENTRY /comment USERID alice MODSEQ 8 VALUE \"\") %(ENTRY /x USERID \"\" MODSEQ 0 VALUE NIL) \
+         %(ENTRY {THREAD_ENTRY} USERID \"\" MODSEQ 0 VALUE 4e89eab4653aa505) \
+         %(ENTRY {SAVE_DATE_ENTRY} USERID \"\" MODSEQ 0 VALUE 1795331190) \
+         %(ENTRY {CREATED_MODSEQ_ENTRY} USERID \"\" MODSEQ 0 VALUE 4)))))"
+    );
+    let compact = format!(
+        "({COMPACT} \\Deleted (/comment alice 8 \"\") \\EXPUNGED $Label (/x \"\" 0 NIL) 7 %(LATER x))"
+    );
+    assert_eq!(apply_compact(&compact).unwrap(), update(&text));
+    // The first list counts, whatever its form.
+    let both = format!("{MAILBOX} X-RECORDS ({compact}) RECORD (x)");
+    assert_eq!(update(&format!("APPLY MAILBOX %({both})")), update(&text));
+    let both = text.replace("RECORD (%", "RECORD () X-RECORDS (%");
+    assert_eq!(update(&both).list, RecordList::default());
+}
+
+#[test]
+fn compact_records_that_lack_a_value_are_protocol_errors() {
+    let values: Vec<&str> = COMPACT.split_ascii_whitespace().collect();
+    for place in 0..values.len() {
+        let too_few = values[..place].join(" ");
+        for bad in ["NIL", "x", "-1", "\"\"", "\\5", "%(a 1)", "(/x \"\" 0 v)"] {
+            let mut with_bad = values.clone();
+            with_bad[place] = bad;
+            for record in [&too_few, &with_bad.join(" ")] {
+                let error = apply_compact(&format!("({record})")).unwrap_err();
+                assert_eq!(error.refusal(), Refusal::ProtocolError, "{record}: {error}");
+            }
+        }
+    }
+    for bad in [
+        "x",
+        "NIL",
+        "()",
+        &format!("%({RECORD})"),
+        &format!("({COMPACT}) ({COMPACT})"),
+    ] {
+        let error = apply_compact(bad).unwrap_err();
+        assert_eq!(error.refusal(), Refusal::ProtocolError, "{bad}: {error}");
+    }
+    for annotation in [
+        "()",
+        "(/x \"\")",
+        "(/x \"\" 0)",
+        "(/x \"\" y z)",
+        "(/x (\"\") 0 v)",
+    ] {
+        let error = apply_compact(&format!("({COMPACT} {annotation})")).unwrap_err();
+        assert_eq!(
+            error.refusal(),
+            Refusal::BadParameters,
+            "{annotation}: {error}"
+        );
+    }
+    let error = apply_compact("(3 9 1795331299 1795331196 135 x)").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "element 0 of RECORD (UID 3): key GUID: is not a GUID"
+    );
+    let flags: Vec<_> = (0..129).map(|number| format!("f{number}")).collect();
+    let error = apply_compact(&format!("({COMPACT} {})", flags.join(" "))).unwrap_err();
+    assert_eq!(error.refusal(), Refusal::Unknown);
+}
+
 #[test]
 fn records_must_ascend() {
     let second = RECORD.replace("UID 3", "UID 4");
@@ -283,13 +362,13 @@ fn a_list_has_at_most_128_user_flags() {
 
 #[test]
 fn records_without_a_list() {
-    let with = |records: &str| request(&format!("APPLY MAILBOX %({MAILBOX} RECORD {records})"));
-    assert!(with("x").is_ok());
-    assert_eq!(with("NIL").unwrap_err().refusal(), Refusal::BadParameters);
-    assert_eq!(
-        with("%(UID 1 X (%(a b)))").unwrap_err().refusal(),
-        Refusal::BadParameters
-    );
+    for key in ["RECORD", "X-RECORDS"] {
+        let with = |records: &str| request(&format!("APPLY MAILBOX %({MAILBOX} {key} {records})"));
+        assert!(with("x").is_ok());
+        for bad in ["NIL", "%(UID 1 X (%(a b)))"] {
+            assert_eq!(with(bad).unwrap_err().refusal(), Refusal::BadParameters);
+        }
+    }
     let restore = request("RESTORE MAILBOX %(MBOXNAME user.a)");
     assert_eq!(restore.unwrap_err().refusal(), Refusal::BadParameters);
 }
@@ -519,9 +598,29 @@ fn any_record() -> impl Strategy<Value = (Record, Vec<String>)> {
         })
 }
 
+/// Writes a list with a mailbox around it and reads it again in pieces of `piece` octets.
+fn over_the_wire(list: &RecordList, form: RecordForm, piece: usize) -> RecordList {
+    let item = update(&format!("APPLY MAILBOX %({MAILBOX} RECORD ())")).item;
+    let mut out = b"MAILBOX ".to_vec();
+    let mut writer = MailboxWriter::begin(&mut out, &item, form, LiteralStyle::Plus);
+    for record in &list.records {
+        writer.record(&mut out, record, &list.flags);
+    }
+    writer.end(&mut out);
+    out.extend_from_slice(b"\r\n");
+    let line = read_line(&out, piece);
+    match Request::decode(Verb::Apply, line).unwrap() {
+        Request::Apply(Apply::Mailbox(_, MailboxArgument::Update(read))) => {
+            assert_eq!(read.item, item);
+            read.list
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 proptest! {
     #[test]
-    fn records_survive_the_wire(
+    fn records_survive_the_wire_in_either_form(
         records in proptest::collection::vec(any_record(), 0..8),
         piece in 1_usize..200,
     ) {
@@ -536,12 +635,7 @@ proptest! {
             }
             list.records.push(record);
         }
-        let mut update = update(&format!("APPLY MAILBOX %({MAILBOX} RECORD ())"));
-        update.list = list.clone();
-        let mut out = b"MAILBOX ".to_vec();
-        update.write(&mut out, LiteralStyle::Plus);
-        out.extend_from_slice(b"\r\n");
-        let records = read_line(&out, piece).records.unwrap().unwrap();
+        let records = over_the_wire(&list, RecordForm::Pairs, piece);
         prop_assert_eq!(records.records.len(), list.records.len());
         for (read, written) in records.records.iter().zip(&list.records) {
             let names = |list: &RecordList, record: &Record| {
@@ -555,6 +649,7 @@ proptest! {
             read.user_flags = written.user_flags;
             prop_assert_eq!(&read, written);
         }
+        prop_assert_eq!(over_the_wire(&list, RecordForm::Compact, piece), records);
     }
 
     #[test]

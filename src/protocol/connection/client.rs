@@ -9,7 +9,7 @@ use super::{FileError, LineRead, read_line_value, send_file};
 use crate::dlist::{FileHeader, Limits, LiteralStyle, ParseError};
 use crate::protocol::command::{
     Answer, Apply, DecodeError, FileSink, FlagTable, Get, MailboxItem, MailboxWriter, NoFiles,
-    Record, Restore, Scope,
+    Record, RecordForm, Restore, Scope,
 };
 use crate::protocol::greeting::Capabilities;
 use crate::protocol::reply::{Outcome, Refusal};
@@ -289,7 +289,7 @@ impl ClientConnection {
         records: impl IntoIterator<Item = Result<Record, E>>,
     ) -> Result<(), E> {
         Apply::write_mailbox_prefix(self.stream.queue(), scope);
-        let mut writer = MailboxWriter::begin(self.stream.queue(), item, STYLE);
+        let mut writer = MailboxWriter::begin(self.stream.queue(), item, RecordForm::Pairs, STYLE);
         for record in records {
             match record {
                 Ok(record) => writer.record(self.stream.queue(), &record, flags),

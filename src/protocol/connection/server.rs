@@ -7,7 +7,8 @@ use async_compression::Level;
 use super::{FileError, LineRead, read_line_value, send_file, skip_line};
 use crate::dlist::{FileHeader, Limits, LiteralStyle, ParseError, ParseProblem};
 use crate::protocol::command::{
-    Answer, DecodeError, FileSink, FlagTable, MailboxItem, MailboxWriter, Record, Request, Verb,
+    Answer, DecodeError, FileSink, FlagTable, MailboxItem, MailboxWriter, Record, RecordForm,
+    Request, Verb,
 };
 use crate::protocol::greeting::{Capabilities, RUN_ID};
 use crate::protocol::reply::Status;
@@ -420,7 +421,7 @@ impl ServerConnection {
     ) -> Result<(), E> {
         let style = LiteralStyle::Plain;
         Answer::write_mailbox_prefix(self.stream.queue());
-        let mut writer = MailboxWriter::begin(self.stream.queue(), item, style);
+        let mut writer = MailboxWriter::begin(self.stream.queue(), item, RecordForm::Pairs, style);
         for record in records {
             match record {
                 Ok(record) => writer.record(self.stream.queue(), &record, flags),

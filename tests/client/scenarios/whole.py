@@ -99,6 +99,34 @@ def batches(pair):
     pair.expect_equal("batched")
 
 
+def record_forms(pair):
+    """Records travel in the compact form where the replica takes it, unless that is turned off, and say the same."""
+    pair.make_user("compact")
+    user = pair.of_master("compact")
+    path = pair.dir + "/plain-records.conf"
+    with open(pair.master.dir + "/imapd.conf") as given, open(path, "w") as file:
+        file.write(given.read() + "cyrus_sync_extensions: no\n")
+    pair.master.hand_over(path)
+    for box, options, compact in (("default", (), pair.kind == "ours"), ("off", ("-C", path), False)):
+        user.create(box)
+        for number in range(4):
+            user.append(box, "compact-%s-%d" % (box, number), "\\Seen \\Draft $odd" if number % 2 else "")
+        user.select(box)
+        changes = (
+            ("STORE 2 +FLAGS (\\Answered $Label1 NonJunk)",),
+            ('STORE 1 ANNOTATION (/comment (value.shared "100% \\"so\\"" value.priv "NIL"))',),
+            ("STORE 3 +FLAGS (\\Deleted)", "EXPUNGE"),
+            ("STORE 2 -FLAGS (\\Seen $odd)",),
+        )
+        for commands in ((), *changes):
+            for command in commands:
+                user.command(command)
+            trace = pair.sync("-vv", "-u", "compact", *options).stderr
+            expect("MAILBOX %(" in trace, "nothing was sent after", commands)
+            expect((" X-RECORDS (" in trace, " RECORD (" in trace) == (compact, not compact), "form of the records:", trace)
+            pair.expect_equal("compact")
+
+
 def statuses(pair):
     """Exit statuses, and what is said with them."""
     expect("No replication mode specified" in pair.sync(status=64).stderr, "no mode")

@@ -1,14 +1,17 @@
 //! Reading records while they arrive.
 
+mod compact;
+
 use super::super::error::{DecodeError, RecordProblem};
-use super::{CREATED_MODSEQ_ENTRY, Record, RecordList, SAVE_DATE_ENTRY, THREAD_ENTRY};
+use super::{CREATED_MODSEQ_ENTRY, Record, RecordForm, RecordList, SAVE_DATE_ENTRY, THREAD_ENTRY};
 use crate::dlist::{Event, FieldProblem, parse_number};
 use crate::mail::{Annotation, ConversationId, Guid, ModSeq, SYSTEM_FLAG_NAMES, Uid, UnixTime};
 
-/// Turns the events of a RECORD list into records, one at a time as they close. The first
+/// Turns the events of a list of records into records, one at a time as they close. The first
 /// error is kept and the rest of the list passes by.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::protocol::command) struct RecordDecoder {
+    form: RecordForm,
     list: RecordList,
     level: Level,
     /// Brackets open inside something that is of no interest.
@@ -32,6 +35,8 @@ enum Level {
 struct PartialRecord {
     key: Key,
     seen: u16,
+    /// Values so far, if they have no keys.
+    place: usize,
     value: Record,
     annotations: Vec<Annotation>,
 }
@@ -41,6 +46,8 @@ struct PartialRecord {
 struct PartialAnnotation {
     key: Key,
     seen: u16,
+    /// Values so far, if they have no keys.
+    place: usize,
     entry: String,
     user: String,
     modseq: ModSeq,
@@ -58,6 +65,9 @@ enum Key {
     InternalDate,
     Size,
     Guid,
+    Thread,
+    SaveDate,
+    CreatedModSeq,
     Annotations,
     Entry,
     UserId,
@@ -106,6 +116,9 @@ impl Key {
             Key::InternalDate => "INTERNALDATE",
             Key::Size => "SIZE",
             Key::Guid => "GUID",
+            Key::Thread => "THRID",
+            Key::SaveDate => "SAVEDATE",
+            Key::CreatedModSeq => "CREATEDMODSEQ",
             Key::Annotations => "ANNOTATIONS",
             Key::Entry => "ENTRY",
             Key::UserId => "USERID",
@@ -119,6 +132,19 @@ impl Key {
 }
 
 impl RecordDecoder {
+    /// A decoder of a list whose records have this form.
+    pub(in crate::protocol::command) fn new(form: RecordForm) -> RecordDecoder {
+        RecordDecoder {
+            form,
+            list: RecordList::default(),
+            level: Level::default(),
+            ignored: 0,
+            record: PartialRecord::default(),
+            annotation: PartialAnnotation::default(),
+            error: None,
+        }
+    }
+
     /// Takes one event from inside the list; true if it closed the list.
     pub(in crate::protocol::command) fn event(&mut self, event: &Event<'_>) -> bool {
         if self.ignored > 0 {
@@ -131,10 +157,16 @@ impl RecordDecoder {
         }
         match self.level {
             Level::List => return self.in_list(event),
+            Level::Record if self.form == RecordForm::Compact => self.in_compact_record(event),
             Level::Record => self.in_record(event),
             Level::Flags => self.in_flags(event),
             Level::Annotations => self.in_annotations(event),
-            Level::Annotation => self.in_annotation(event),
+            Level::Annotation => {
+                if self.form == RecordForm::Compact {
+                    self.next_place_of_annotation(event);
+                }
+                self.in_annotation(event);
+            }
         }
         false
     }
@@ -143,7 +175,7 @@ impl RecordDecoder {
     pub(in crate::protocol::command) fn failed(error: DecodeError) -> RecordDecoder {
         RecordDecoder {
             error: Some(error),
-            ..RecordDecoder::default()
+            ..RecordDecoder::new(RecordForm::Pairs)
         }
     }
 
@@ -177,20 +209,20 @@ impl RecordDecoder {
     }
 
     fn in_list(&mut self, event: &Event<'_>) -> bool {
-        match event {
-            Event::KvListStart => {
+        match (event, self.form) {
+            (Event::KvListStart, RecordForm::Pairs) | (Event::ListStart, RecordForm::Compact) => {
                 self.record = PartialRecord::default();
                 self.level = Level::Record;
             }
-            Event::End => return true,
-            Event::ListStart => {
+            (Event::End, _) => return true,
+            (Event::ListStart | Event::KvListStart, _) => {
                 self.ignored = 1;
                 self.field_fails(Key::Uid, FieldProblem::Missing);
             }
-            Event::Nil | Event::Text(_) | Event::Flag(_) | Event::FileStart(_) => {
+            (Event::Nil | Event::Text(_) | Event::Flag(_) | Event::FileStart(_), _) => {
                 self.field_fails(Key::Uid, FieldProblem::Missing);
             }
-            Event::Key(_) | Event::FileData(_) | Event::FileEnd => {}
+            (Event::Key(_) | Event::FileData(_) | Event::FileEnd, _) => {}
         }
         false
     }
@@ -239,6 +271,11 @@ impl RecordDecoder {
             Key::InternalDate => date(text).map(|time| record.internal_date = time),
             Key::Size => number32().map(|number| record.size = number),
             Key::Guid => guid(text).map(|guid| record.guid = guid),
+            Key::Thread => parse_number(text).map(|id| record.thread = ConversationId(id)),
+            Key::SaveDate => date(text).map(|time| record.save_date = time),
+            Key::CreatedModSeq => {
+                parse_number(text).map(|number| record.created_modseq = ModSeq(number))
+            }
             // A string where a list is expected is an empty list (wire-protocol §8).
             Key::Flags | Key::Annotations => Some(()),
             Key::Unknown | Key::Entry | Key::UserId | Key::Value => return,
@@ -256,7 +293,11 @@ impl RecordDecoder {
 
     fn record_ends(&mut self) {
         let seen = self.record.seen;
-        if let Some(missing) = MANDATORY.iter().find(|key| seen & key.bit() == 0) {
+        let mandatory = match self.form {
+            RecordForm::Pairs => MANDATORY.as_slice(),
+            RecordForm::Compact => compact::KEYS.as_slice(),
+        };
+        if let Some(missing) = mandatory.iter().find(|key| seen & key.bit() == 0) {
             self.field_fails(*missing, FieldProblem::Missing);
         }
         let uid = self.record.value.uid;
@@ -308,11 +349,7 @@ impl RecordDecoder {
 
     fn in_annotations(&mut self, event: &Event<'_>) {
         match event {
-            Event::KvListStart => {
-                self.annotation.key = Key::Unknown;
-                self.annotation.seen = 0;
-                self.level = Level::Annotation;
-            }
+            Event::KvListStart => self.annotation_begins(),
             Event::End => self.level = Level::Record,
             Event::ListStart => {
                 self.ignored = 1;
@@ -325,6 +362,13 @@ impl RecordDecoder {
         }
     }
 
+    fn annotation_begins(&mut self) {
+        self.annotation.key = Key::Unknown;
+        self.annotation.seen = 0;
+        self.annotation.place = 0;
+        self.level = Level::Annotation;
+    }
+
     fn in_annotation(&mut self, event: &Event<'_>) {
         match event {
             Event::Key(name) => self.annotation.key = Key::of(name),
@@ -333,7 +377,10 @@ impl RecordDecoder {
             Event::Nil if self.annotation.key == Key::Value => self.annotation_field(b""),
             Event::ListStart | Event::KvListStart => self.ignored = 1,
             Event::End => {
-                self.level = Level::Annotations;
+                self.level = match self.form {
+                    RecordForm::Pairs => Level::Annotations,
+                    RecordForm::Compact => Level::Record,
+                };
                 self.annotation_ends();
             }
             _ => {}
