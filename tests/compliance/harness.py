@@ -74,7 +74,8 @@ class Pair:
 
     def __init__(self, name, directory, base, number=0, client=None, ours=False, transport="csync"):
         """name: that of its results; client: our sync_client, if not the stock one; ours: whether
-        the server is; transport: csync, plain (csync that offers no compression) or imap."""
+        the server is; transport: csync, plain (csync that offers neither compression nor
+        compact records) or imap."""
         self.name, self.ours, self.transport = name, ours, transport
         self.our_client, self.relay = bool(client), None
         self.client = client or CYRUS + "/sync_client"

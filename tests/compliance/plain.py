@@ -1,8 +1,9 @@
-"""A relay that hides a server's offers of compression, so that its clients replicate without."""
+"""A relay that hides a server's offers of compression and of records in a compact form, so that its clients
+replicate without."""
 import socket
 import threading
 
-OFFERS = (b"* COMPRESS DEFLATE\r\n", b"* X-ZSTD\r\n")
+OFFERS = (b"* COMPRESS DEFLATE\r\n", b"* X-ZSTD\r\n", b"* X-RECORDS\r\n")
 
 
 class Relay:

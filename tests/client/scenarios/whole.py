@@ -102,6 +102,7 @@ def batches(pair):
 def record_forms(pair):
     """Records travel in the compact form where the replica takes it, unless that is turned off, and say the same."""
     pair.make_user("compact")
+    pair.sync("-u", "compact")
     user = pair.of_master("compact")
     path = pair.dir + "/plain-records.conf"
     with open(pair.master.dir + "/imapd.conf") as given, open(path, "w") as file:
