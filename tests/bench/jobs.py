@@ -9,6 +9,7 @@ class Job:
     rtt = 0                     # milliseconds
     counted = False             # count round trips where there is no delay: the counting costs time
     rolling = False             # the client follows the log while mail is delivered
+    backlog = False             # it begins to when all mail is there
     plain = False               # hide that the server can compress
     synced_before = False       # the replica is up to date before the change
     any_client_before = False   # whichever client brought it up to date
@@ -125,6 +126,11 @@ class Rolling(RollingMost):
     deliverers = 1
 
 
+class Backlog(RollingMost):
+    title = "catching up with the log of deliveries: the highest rate that the two sustain"
+    backlog = True
+
+
 def with_inbox(master, *commands):
     imap = labimap.connect(master.imap, "cyrus", "secret", "u0001")
     imap.command("SELECT INBOX")
@@ -138,5 +144,5 @@ JOBS = {
     "users": Users, "users-100ms": UsersFar,
     "unchanged": Unchanged, "unchanged-20ms": UnchangedFar,
     "flags": Flags, "rename": Rename, "expunge": Expunge,
-    "rolling-most": RollingMost, "rolling": Rolling,
+    "rolling-most": RollingMost, "rolling": Rolling, "backlog": Backlog,
 }

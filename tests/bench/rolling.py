@@ -65,7 +65,6 @@ class Roller:
     """A client that follows the master's log."""
 
     def __init__(self, command):
-        self.text = " ".join(command[-7:])
         self.process = subprocess.Popen(command, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.DEVNULL, preexec_fn=bench.die_with_parent)
 
@@ -92,27 +91,39 @@ def wait_for(condition, seconds, what):
     return ""
 
 
+def deliver_all(job, socket, users, rate, started):
+    """(time of acceptance, user) of all that is delivered, by as many processes as the job has."""
+    with concurrent.futures.ProcessPoolExecutor(job.deliverers) as workers:
+        parts = [workers.submit(deliver, socket, users, seed + 1, rate / job.deliverers, started + job.seconds)
+                 for seed in range(job.deliverers)]
+        return sorted((moment, user) for part in parts for user, moment in part.result())
+
+
 def run(site, job, replica, follow, rate):
     """One measured run; both servers hold the users already."""
     users = ["u%04d" % number for number in range(1, job.users + 1)]
     socket = os.path.join(site.master.path, "conf/socket/lmtp")
-    roller = Roller(follow)
+    arrivals = Arrivals({user: index_of(replica, user) for user in users})
+    waiting = deliver_all(job, socket, users, 0, time.time()) if job.backlog else []
+    arrivals.start()
+    roller = None if job.backlog else Roller(follow)
+    problem = ""
     try:
-        arrivals = Arrivals({user: index_of(replica, user) for user in users})
-        arrivals.start()
-        warm = deliver(socket, users, 0, 0, time.time() + 0.5)
-        problem = wait_for(lambda: arrivals.total() >= len(warm), SETTLE, "the client does not roll")
-        for user in users:
-            arrivals.seen[user].clear()
-            arrivals.base[user] = arrivals.count(user)
-        watches = {"client": bench.Watch(roller.text), "server": bench.Watch("sync_server -C %s/imapd.conf" % replica.path)}
+        if not job.backlog:
+            warm = deliver(socket, users, 0, 0, time.time() + 0.5)
+            problem = wait_for(lambda: arrivals.total() >= len(warm), SETTLE, "the client does not roll")
+            for user in users:
+                arrivals.seen[user].clear()
+                arrivals.base[user] = arrivals.count(user)
+        watches = {"client": bench.Watch(" ".join(follow[-7:])), "server": bench.Watch("sync_server -C %s/imapd.conf" % replica.path)}
         for watch in watches.values():
             watch.start()
         cpu, started = bench.machine_cpu(), time.time()
-        with concurrent.futures.ProcessPoolExecutor(job.deliverers) as workers:
-            parts = [workers.submit(deliver, socket, users, seed + 1, rate / job.deliverers, started + job.seconds)
-                     for seed in range(job.deliverers)]
-            accepted = sorted((moment, user) for part in parts for user, moment in part.result())
+        if job.backlog:
+            roller = Roller(follow)
+            accepted = [(started, user) for _, user in waiting]
+        else:
+            accepted = deliver_all(job, socket, users, rate, started)
         problem = problem or wait_for(lambda: arrivals.total() >= len(accepted), CATCH_UP, "the replica does not catch up")
         wall = time.time() - started
         arrivals.stopped.set()
@@ -120,9 +131,10 @@ def run(site, job, replica, follow, rate):
         others = bench.machine_cpu() - cpu
         usage = {side: watch.result() for side, watch in watches.items()}
     finally:
-        roller.stop()
-    waiting = {user: iter(seen) for user, seen in arrivals.seen.items()}
-    lags = sorted(next(waiting[user], started + wall) - moment for moment, user in accepted)
+        if roller:
+            roller.stop()
+    arrived = {user: iter(times) for user, times in arrivals.seen.items()}
+    lags = sorted(next(arrived[user], started + wall) - moment for moment, user in accepted)
     result = {"wall": wall, "messages": len(accepted), "rate": len(accepted) / wall, "others": others}
     for name, share in (("lag_median", 0.5), ("lag_p90", 0.9), ("lag_p99", 0.99)):
         result[name] = max(0.0, lags[min(len(lags) - 1, int(len(lags) * share))])

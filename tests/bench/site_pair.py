@@ -113,7 +113,7 @@ class Site:
             problem = "exit status %s; %s" % (run["exit"], problem)
         if problem:
             run["problem"] = problem
-        elif job.rolling and job.deliverers > 1 and (client, server) == ("stock", "stock"):
+        elif job.rolling and not job.backlog and job.deliverers > 1 and (client, server) == ("stock", "stock"):
             self.rate = max(1, int(run["rate"]))
         return run
 
