@@ -207,11 +207,9 @@ fn peak_memory() -> u64 {
     kibibytes * 1024
 }
 
-const PORT: u16 = 31250;
-
 #[test]
 fn records_of_a_stock_server() {
-    let Some(lab) = Lab::start(PORT) else {
+    let Some(lab) = Lab::start() else {
         return;
     };
     fill(&lab);

@@ -64,12 +64,12 @@ impl Client {
     }
 }
 
-fn server(port: u16, options: &[&str]) -> Option<Lab> {
+fn server(options: &[&str]) -> Option<Lab> {
     let mut arguments = vec!["--sync-server", "ours", "--no-sync-log"];
     for option in options {
         arguments.extend(["--option", option]);
     }
-    Lab::start_with(port, &arguments)
+    Lab::start_with(&arguments)
 }
 
 fn log(lab: &Lab) -> String {
@@ -87,7 +87,7 @@ fn logged(lab: &Lab, text: &str) {
 
 #[test]
 fn octets_and_time_before_the_login_are_limited() {
-    let Some(lab) = server(26160, &["cyrus_sync_login_timeout: 3"]) else {
+    let Some(lab) = server(&["cyrus_sync_login_timeout: 3"]) else {
         return;
     };
     // Commands that are answered, one after the other.
@@ -128,7 +128,7 @@ fn failed_logins_are_counted_and_named_by_address() {
         "cyrus_sync_max_per_address: 2",
         "failedloginpause: 0",
     ];
-    let Some(lab) = server(26170, &limits) else {
+    let Some(lab) = server(&limits) else {
         return;
     };
     let mut client = Client::connect(&lab);

@@ -35,12 +35,12 @@ use tools::mailbox_store::{Store, assert_ours, content, free_of_charge, stage};
 
 #[test]
 fn mailboxes_of_a_stock_server_are_read() {
-    let Some(lab) = Lab::start(31500) else {
+    let Some(lab) = Lab::start() else {
         return;
     };
     let mut fill = Command::new(tool("lab/corpus.py"));
     fill.args(["variety", "--imap", &lab.imap(), "--users", "2"]);
-    fill.args(["--messages", "30", "--sieve", "127.0.0.1:31502", "--lmtp"]);
+    fill.args(["--messages", "30", "--sieve", &lab.endpoint(2), "--lmtp"]);
     fill.arg(lab.root().join("conf/socket/lmtp"));
     fill.arg("--instance").arg(lab.root());
     run(&mut fill);
@@ -264,7 +264,7 @@ impl Imap {
 
 #[test]
 fn a_stock_server_reads_and_writes_our_mailbox() {
-    let Some(lab) = Lab::start(31510) else {
+    let Some(lab) = Lab::start() else {
         return;
     };
     let store = Store::of(&lab);

@@ -44,10 +44,10 @@ fn maildir(lab: &Lab) -> String {
 
 #[test]
 fn stock_imapd_serves_what_was_imported() {
-    let Some(appended) = Lab::start(23900) else {
+    let Some(appended) = Lab::start() else {
         return;
     };
-    let imported = Lab::start(23910).unwrap();
+    let imported = Lab::start().unwrap();
     let maildir = maildir(&appended);
     let mut append = Command::new(tool("lab/import.py"));
     append.args(["--imap", &appended.imap(), "--user", "u0001", &maildir]);
@@ -87,10 +87,10 @@ fn validate(root: &Path) {
 
 #[test]
 fn replicated_stores_are_equal_until_one_changes() {
-    let Some(master) = Lab::start(23920) else {
+    let Some(master) = Lab::start() else {
         return;
     };
-    let replica = Lab::start(23930).unwrap();
+    let replica = Lab::start().unwrap();
     let mut fill = Command::new(tool("lab/corpus.py"));
     fill.args([
         "variety",

@@ -72,7 +72,7 @@ fn schema(path: &Path) -> Vec<String> {
 
 #[test]
 fn scripts_are_found_and_run_through_our_table() {
-    let Some(store) = Store::start(31460, &[]) else {
+    let Some(store) = Store::start(&[]) else {
         return;
     };
     store

@@ -31,7 +31,7 @@ const QUOTA: Backend = Backend::QuotaLegacy {
 
 #[test]
 fn subscriptions_and_seen_state_go_both_ways() {
-    let Some(store) = Store::start(31430, &["--option", "statuscache: on"]) else {
+    let Some(store) = Store::start(&["--option", "statuscache: on"]) else {
         return;
     };
     store
@@ -129,7 +129,7 @@ fn subscriptions_and_seen_state_go_both_ways() {
 
 #[test]
 fn quotas_and_annotations_go_both_ways() {
-    let Some(store) = Store::start(31440, &[]) else {
+    let Some(store) = Store::start(&[]) else {
         return;
     };
     store
@@ -260,7 +260,7 @@ fn quotas_and_annotations_go_both_ways() {
 
 #[test]
 fn counters_and_sync_logs_go_both_ways() {
-    let Some(store) = Store::start(31450, &["--option", "conversations: yes"]) else {
+    let Some(store) = Store::start(&["--option", "conversations: yes"]) else {
         return;
     };
     store

@@ -82,7 +82,7 @@ fn options(lines: &[&str]) -> Vec<String> {
 
 #[test]
 fn stock_client_to_our_server() {
-    let Some(master) = Lab::start_with(26100, &["--sync-server", "none"]) else {
+    let Some(master) = Lab::start_with(&["--sync-server", "none"]) else {
         return;
     };
     let protected = [
@@ -94,7 +94,7 @@ fn stock_client_to_our_server() {
         "--option",
         "sasl_minimum_layer: 2",
     ];
-    let replica = Lab::start_with(26110, &protected).unwrap();
+    let replica = Lab::start_with(&protected).unwrap();
     for (mechanism, user) in [("SCRAM-SHA-256", "anna"), ("PLAIN", "bert")] {
         master.instance("user", &["--folders", "Sub", user]);
         set(&master, &[format!("force_sasl_client_mech: {mechanism}")]);
@@ -110,13 +110,13 @@ fn stock_client_to_our_server() {
 
 #[test]
 fn our_client_to_stock_server() {
-    let Some(master) = Lab::start_with(26120, &["--sync-server", "none"]) else {
+    let Some(master) = Lab::start_with(&["--sync-server", "none"]) else {
         return;
     };
-    let replica = Lab::start_with(26130, &["--tls", "--option", "allowplaintext: no"]).unwrap();
+    let replica = Lab::start_with(&["--tls", "--option", "allowplaintext: no"]).unwrap();
     let authority = replica.root().join("tls.crt");
     let authority = format!("tls_server_ca_file: {}", authority.display());
-    let server = format!("localhost:{}", 26131);
+    let server = format!("localhost:{}", replica.port(1));
     for (mechanism, user) in [("SCRAM-SHA-256", "anna"), ("PLAIN", "bert")] {
         master.instance("user", &["--folders", "Sub", user]);
         let mechanism_only = format!("force_sasl_client_mech: {mechanism}");
@@ -161,7 +161,7 @@ fn make_certificates(directory: &Path) -> Certificates {
 
 #[test]
 fn certificates_on_both_sides_and_no_password() {
-    let Some(master) = Lab::start_with(26140, &["--sync-server", "none"]) else {
+    let Some(master) = Lab::start_with(&["--sync-server", "none"]) else {
         return;
     };
     let certificates = make_certificates(&master.scratch("certificates"));
@@ -175,7 +175,7 @@ fn certificates_on_both_sides_and_no_password() {
         certificates.key("other"),
     ]
     .map(|path| path.display().to_string());
-    let replica = Lab::start_with(26150, &["--sync-server", "ours"]).unwrap();
+    let replica = Lab::start_with(&["--sync-server", "ours"]).unwrap();
     let passwords = replica.root().join("sasldb2");
     let aside = replica.scratch("sasldb2");
     std::fs::rename(&passwords, &aside).unwrap();
@@ -193,7 +193,8 @@ fn certificates_on_both_sides_and_no_password() {
     );
     replica.hand_over();
     replica.instance("unserve", &[]);
-    replica.instance("serve", &["--listen-tls", "127.0.0.1:26159"]);
+    replica.instance("serve", &["--listen-tls", &replica.endpoint(9)]);
+    let server = format!("localhost:{}", replica.port(1));
 
     let conf = master.root().join("imapd.conf");
     let text = std::fs::read_to_string(&conf).unwrap();
@@ -218,9 +219,9 @@ fn certificates_on_both_sides_and_no_password() {
 
     master.instance("user", &["--folders", "Sub", "anna"]);
     set(&master, &with(&own, &own_key));
-    replicate(&master, "localhost:26151");
+    replicate(&master, &server);
     master.instance("user", &["bert"]);
-    replicate(&master, "localhost:26159/tls");
+    replicate(&master, &format!("localhost:{}/tls", replica.port(9)));
     let served = log(&replica, "sync_server.log");
     // The client may use several connections.
     let logins = served.matches("User logged in").count();
@@ -229,7 +230,7 @@ fn certificates_on_both_sides_and_no_password() {
 
     // A certificate that is as good, but stands for nobody here; and none at all.
     set(&master, &with(&other, &other_key));
-    let refused = our_client(&master, &["-o", "-A", "-S", "localhost:26151"]);
+    let refused = our_client(&master, &["-o", "-A", "-S", &server]);
     assert!(!refused.status.success());
     let served = log(&replica, "sync_server.log");
     assert!(
@@ -239,7 +240,7 @@ fn certificates_on_both_sides_and_no_password() {
     set(&master, &options(&[&trust]));
     let without = text_without_certificate(&conf);
     std::fs::write(&conf, without).unwrap();
-    let refused = our_client(&master, &["-o", "-A", "-S", "localhost:26151"]);
+    let refused = our_client(&master, &["-o", "-A", "-S", &server]);
     assert!(!refused.status.success());
     let served = log(&replica, "sync_server.log");
     assert_eq!(served.matches("User logged in").count(), logins, "{served}");

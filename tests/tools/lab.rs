@@ -5,6 +5,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[path = "ports.rs"]
+mod ports;
+
+use ports::Ports;
+
 /// Programs of a stock installation.
 const PLACES: [&str; 3] = [
     "/usr/lib/cyrus/bin",
@@ -15,17 +20,17 @@ const PLACES: [&str; 3] = [
 /// An instance in a directory of its own, with the tools of `tests/lab`.
 pub struct Lab {
     directory: tempfile::TempDir,
-    port: u16,
+    ports: Ports,
 }
 
 impl Lab {
-    /// Makes and starts an instance on ports from `port`; `None` where Cyrus is not installed.
-    pub fn start(port: u16) -> Option<Lab> {
-        Lab::start_with(port, &["--no-sync-log"])
+    /// Makes and starts an instance on free ports; `None` where Cyrus is not installed.
+    pub fn start() -> Option<Lab> {
+        Lab::start_with(&["--no-sync-log"])
     }
 
     /// The same with further arguments for `cyrus-instance create`.
-    pub fn start_with(port: u16, arguments: &[&str]) -> Option<Lab> {
+    pub fn start_with(arguments: &[&str]) -> Option<Lab> {
         let installed = |place| Path::new(place).join("reconstruct").exists();
         if !PLACES.into_iter().any(installed) {
             println!("skipped: there is no reconstruct in any of {PLACES:?}");
@@ -38,8 +43,9 @@ impl Lab {
         // The instance's own user must reach what is below.
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(directory.path(), mode).expect("set permissions");
-        let lab = Lab { directory, port };
-        let port_base = port.to_string();
+        let ports = Ports::reserve();
+        let port_base = ports.first.to_string();
+        let lab = Lab { directory, ports };
         let arguments = [&["--port-base", &port_base], arguments].concat();
         lab.instance("create", &arguments);
         lab.instance("start", &[]);
@@ -58,12 +64,17 @@ impl Lab {
 
     /// `host:port` of IMAP.
     pub fn imap(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.endpoint(0)
     }
 
-    /// The port of another service of the instance, counted from that of IMAP.
+    /// `host:port` of another service of the instance, counted from that of IMAP.
     pub fn endpoint(&self, offset: u16) -> String {
-        format!("127.0.0.1:{}", self.port + offset)
+        format!("127.0.0.1:{}", self.port(offset))
+    }
+
+    /// The port of that service alone.
+    pub fn port(&self, offset: u16) -> u16 {
+        self.ports.first + offset
     }
 
     /// Gives everything in the instance to the user that its programs run as.

@@ -23,8 +23,8 @@ pub struct Store {
 }
 
 impl Store {
-    pub fn start(port: u16, options: &[&str]) -> Option<Store> {
-        let lab = Lab::start_with(port, options)?;
+    pub fn start(options: &[&str]) -> Option<Store> {
+        let lab = Lab::start_with(options)?;
         let mut places = Places::below(lab.root().join("conf"));
         places.sieve_directory = lab.root().join("sieve");
         Some(Store {
