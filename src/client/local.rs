@@ -9,14 +9,13 @@ use tempfile::SpooledTempFile;
 use crate::client::error::SyncError;
 use crate::client::session::Shared;
 use crate::dlist::LiteralStyle;
-use crate::exchange::{Records, intermediate_item, mailbox_item};
+use crate::exchange::{Records, compared_state, intermediate_item, mailbox_item};
 use crate::mail::{
     Guid, MailboxKind, MailboxName, ModSeq, Partition, SyncCrc, TypeFlags, Uid, UserId,
 };
 use crate::plan::folders::{Fate, LocalFolder, RemoteFolder};
 use crate::plan::update::{
-    Batch, BatchSearch, Difference, MailboxState, Mark, Selection, TakeOver, difference,
-    lost_history, take_over,
+    Batch, BatchSearch, Difference, Mark, Selection, TakeOver, difference, lost_history, take_over,
 };
 use crate::protocol::command::{MailboxItem, MailboxWriter, RecordForm, Since};
 use crate::spool::SpoolError;
@@ -357,7 +356,7 @@ impl Local {
         read(&self.readers, entry, |mailbox| {
             let index = mailbox.index_header();
             let item = mailbox_item(entry, mailbox, Vec::new());
-            let mut ahead = take_over(&state_of(&item), &state_of(remote));
+            let mut ahead = take_over(&compared_state(&item), &compared_state(remote));
             // The owner's counter is only kept with conversations, which the store has not.
             ahead.racl_modseq = None;
             Ok((index.deleted_modseq, ahead))
@@ -462,28 +461,6 @@ pub fn write<T>(
     }
 }
 
-/// The compared fields of a MAILBOX item.
-pub fn state_of(item: &MailboxItem) -> MailboxState<'_> {
-    MailboxState {
-        mailbox_type: item.mailbox_type,
-        last_uid: item.last_uid,
-        highest_modseq: item.highest_modseq,
-        uid_validity: item.uid_validity,
-        recent_uid: item.recent_uid,
-        recent_time: item.recent_time,
-        pop3_last_login: item.pop3_last_login,
-        pop3_show_after: item.pop3_show_after,
-        options: item.options,
-        folder_modseq: item.folder_modseq,
-        racl_modseq: item.racl_modseq,
-        // A store with conversations is refused when it is opened.
-        xconv_modseq: None,
-        acl: &item.acl,
-        annotations: &item.annotations,
-        crc: item.crc,
-    }
-}
-
 /// How far a side has come.
 pub fn mark_of(item: &MailboxItem) -> Mark {
     Mark {
@@ -503,9 +480,9 @@ fn update_of(
     if style.recalculate {
         item.crc = mailbox.recalculated(None)?.sync_crc;
     }
-    let remote_state = remote.map(state_of);
+    let remote_state = remote.map(compared_state);
     let compare =
-        |item: &MailboxItem| difference(&state_of(item), remote_state.as_ref(), reverse_acls);
+        |item: &MailboxItem| difference(&compared_state(item), remote_state.as_ref(), reverse_acls);
     let mut found = compare(&item);
     if found == Some(Difference::Crc) && !style.recalculate {
         item.crc = mailbox.recalculated(None)?.sync_crc;

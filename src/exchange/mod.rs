@@ -6,6 +6,6 @@ mod item;
 mod record;
 mod user;
 
-pub use item::{intermediate_item, mailbox_item};
+pub use item::{bare_item, compared_state, intermediate_item, mailbox_item};
 pub use record::{Records, wire_record};
 pub use user::UserState;

@@ -6,17 +6,14 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
+use crate::exchange::{bare_item, compared_state};
 use crate::mail::{Annotation, MailboxOptions, MailboxType, Partition, SyncCrc, Uid, UniqueId};
 use crate::plan::folders::{Fate, LocalFolder, RemoteFolder, compare};
 use crate::plan::meta::{missing_or_different, quota_changes, set_change};
-use crate::plan::update::{MailboxState, difference};
+use crate::plan::update::difference;
 
 fn item(name: &str, unique_id: &str) -> MailboxItem {
     MailboxItem {
-        jmap_id: None,
-        unique_id: UniqueId::parse(unique_id).unwrap(),
-        name: MailboxName::parse(name).unwrap(),
-        mailbox_type: MailboxType::default(),
         crc: SyncCrc {
             basic: 7,
             annotations: 8,
@@ -26,29 +23,22 @@ fn item(name: &str, unique_id: &str) -> MailboxItem {
         recent_uid: Uid(2),
         recent_time: UnixTime(100),
         last_append_date: UnixTime(90),
-        pop3_last_login: UnixTime(0),
-        pop3_show_after: UnixTime(0),
-        conversations_modseq: ModSeq(0),
-        compact_email_ids: None,
-        racl_modseq: ModSeq(0),
-        user_groups: None,
-        index_version: None,
         uid_validity: UidValidity(50),
         partition: Some(Partition::parse("default").unwrap()),
         acl: Acl::parse("alice\tlrswipkxtecdan\t").unwrap(),
-        options: MailboxOptions::empty(),
         quota_root: Some("user.alice".to_owned()),
         created_modseq: ModSeq(1),
         folder_modseq: ModSeq(4),
-        deleted_modseq: None,
         annotations: vec![Annotation {
             entry: "/comment".to_owned(),
             user: String::new(),
             modseq: ModSeq(5),
             value: b"mine".to_vec(),
         }],
-        user_flags: None,
-        since: None,
+        ..bare_item(
+            UniqueId::parse(unique_id).unwrap(),
+            MailboxName::parse(name).unwrap(),
+        )
     }
 }
 
@@ -200,26 +190,6 @@ const NOT_SENT: &[Change] = &[
         s.subscriptions.reverse();
     }),
 ];
-
-fn compared_state(item: &MailboxItem) -> MailboxState<'_> {
-    MailboxState {
-        mailbox_type: item.mailbox_type,
-        last_uid: item.last_uid,
-        highest_modseq: item.highest_modseq,
-        uid_validity: item.uid_validity,
-        recent_uid: item.recent_uid,
-        recent_time: item.recent_time,
-        pop3_last_login: item.pop3_last_login,
-        pop3_show_after: item.pop3_show_after,
-        options: item.options,
-        folder_modseq: item.folder_modseq,
-        racl_modseq: item.racl_modseq,
-        xconv_modseq: None,
-        acl: &item.acl,
-        annotations: &item.annotations,
-        crc: item.crc,
-    }
-}
 
 fn local_folder(item: &MailboxItem) -> LocalFolder {
     LocalFolder {

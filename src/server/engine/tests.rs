@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::config::{Config, Environment};
 use crate::dlist::FileHeader;
+use crate::exchange::bare_item;
 use crate::mail::{
-    Acl, Guid, MailboxName, MailboxOptions, MailboxType, ModSeq, Partition, SyncCrc, SystemFlags,
-    Uid, UidValidity, UniqueId, UnixTime,
+    Acl, Guid, MailboxName, ModSeq, Partition, SystemFlags, Uid, UidValidity, UniqueId, UnixTime,
 };
 use crate::protocol::command::{
     FileSink, MailboxArgument, MailboxItem, MailboxUpdate, Record, RecordList, Scope,
@@ -82,34 +82,18 @@ fn record(uid: u32, modseq: u64, flags: SystemFlags) -> Record {
 /// What APPLY MAILBOX does with these records.
 fn update(engine: &mut Engine, last_uid: u32, modseq: u64, records: Vec<Record>) {
     let item = MailboxItem {
-        jmap_id: None,
-        unique_id: UniqueId::parse("54lxoc7sbxiyqaap5r8c1wsm").unwrap(),
-        name: MailboxName::parse("user.alice").unwrap(),
-        mailbox_type: MailboxType::default(),
-        crc: SyncCrc::UNKNOWN,
         last_uid: Uid(last_uid),
         highest_modseq: ModSeq(modseq),
-        recent_uid: Uid(0),
-        recent_time: UnixTime(0),
         last_append_date: UnixTime(1000),
-        pop3_last_login: UnixTime(0),
-        pop3_show_after: UnixTime(0),
-        conversations_modseq: ModSeq(0),
-        compact_email_ids: None,
-        racl_modseq: ModSeq(0),
-        user_groups: None,
-        index_version: None,
         uid_validity: UidValidity(1),
         partition: Some(Partition::parse("default").unwrap()),
         acl: Acl::parse("alice\tlrswipkxtecdan\t").unwrap(),
-        options: MailboxOptions::empty(),
-        quota_root: None,
         created_modseq: ModSeq(1),
         folder_modseq: ModSeq(1),
-        deleted_modseq: None,
-        annotations: Vec::new(),
-        user_flags: None,
-        since: None,
+        ..bare_item(
+            UniqueId::parse("54lxoc7sbxiyqaap5r8c1wsm").unwrap(),
+            MailboxName::parse("user.alice").unwrap(),
+        )
     };
     let list = RecordList {
         records,
