@@ -1,6 +1,7 @@
 use std::convert::Infallible;
 
 use super::*;
+use crate::mail::Guid;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Record {
