@@ -1,6 +1,9 @@
 //! The boundaries of the multiparts around the line at hand (mailbox-format §4.3).
 
-use super::text::{byte_at, is_space};
+use super::charset;
+use super::decode::hex;
+use super::mime::Parameter;
+use super::text::{before_nul, byte_at, is_space};
 
 /// The boundary strings of the enclosing multiparts, outermost first.
 #[derive(Default)]
@@ -68,6 +71,39 @@ impl Boundaries {
         }
         false
     }
+}
+
+/// The boundary string of a multipart.
+pub(super) fn boundary_of(parameters: &[Parameter]) -> Option<Vec<u8>> {
+    let parameter = parameters
+        .iter()
+        .find(|parameter| matches!(parameter.attribute.as_slice(), b"BOUNDARY" | b"BOUNDARY*"))?;
+    let extended = parameter.attribute.ends_with(b"*");
+    let decoded = extended
+        .then(|| decode_extended(&parameter.value))
+        .flatten();
+    Some(decoded.unwrap_or_else(|| parameter.value.clone()))
+}
+
+/// Decodes `charset'language'text` of RFC 2231.
+fn decode_extended(value: &[u8]) -> Option<Vec<u8>> {
+    let mut pieces = value.splitn(3, |byte| *byte == b'\'');
+    let charset = charset::lookup(pieces.next()?)?;
+    let _language = pieces.next()?;
+    let text = pieces.next()?;
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte == b'%' {
+            bytes.push(hex(rest.first())? << 4 | hex(rest.get(1))?);
+            rest = rest.get(2..)?;
+        } else {
+            bytes.push(byte);
+        }
+    }
+    let decoded = charset.decode(&bytes);
+    Some(before_nul(&decoded).to_vec())
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! The structure of a message, found line by line while the message passes (mailbox-format §4.3).
 
 use super::ParserOptions;
-use super::boundary::Boundaries;
-use super::charset;
-use super::decode::{ContentDigest, hex};
+use super::boundary::{Boundaries, boundary_of};
+use super::decode::ContentDigest;
 use super::digest::{BREAK, SpanDigest};
 use super::header::{Header, Role, TopHeader};
-use super::mime::{ContentType, Parameter};
+use super::mime::ContentType;
 use super::part::{Extent, Kind, Part, PartId, Parts};
+use super::text::before_nul;
 
 /// The parts found so far, and what is being read.
 pub(super) struct Structure {
@@ -442,11 +442,6 @@ impl Structure {
     }
 }
 
-fn before_nul(line: &[u8]) -> &[u8] {
-    let end = memchr::memchr(0, line).unwrap_or(line.len());
-    line.get(..end).unwrap_or_default()
-}
-
 /// What a nested message is taken for beyond the limit.
 fn opaque() -> ContentType {
     ContentType {
@@ -454,39 +449,6 @@ fn opaque() -> ContentType {
         subtype: b"OCTET-STREAM".to_vec(),
         parameters: Vec::new(),
     }
-}
-
-/// The boundary string of a multipart.
-fn boundary_of(parameters: &[Parameter]) -> Option<Vec<u8>> {
-    let parameter = parameters
-        .iter()
-        .find(|parameter| matches!(parameter.attribute.as_slice(), b"BOUNDARY" | b"BOUNDARY*"))?;
-    let extended = parameter.attribute.ends_with(b"*");
-    let decoded = extended
-        .then(|| decode_extended(&parameter.value))
-        .flatten();
-    Some(decoded.unwrap_or_else(|| parameter.value.clone()))
-}
-
-/// Decodes `charset'language'text` of RFC 2231.
-fn decode_extended(value: &[u8]) -> Option<Vec<u8>> {
-    let mut pieces = value.splitn(3, |byte| *byte == b'\'');
-    let charset = charset::lookup(pieces.next()?)?;
-    let _language = pieces.next()?;
-    let text = pieces.next()?;
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte == b'%' {
-            bytes.push(hex(rest.first())? << 4 | hex(rest.get(1))?);
-            rest = rest.get(2..)?;
-        } else {
-            bytes.push(byte);
-        }
-    }
-    let decoded = charset.decode(&bytes);
-    Some(before_nul(&decoded).to_vec())
 }
 
 impl Content {

@@ -126,6 +126,12 @@ pub(super) fn write_nstring(out: &mut Vec<u8>, value: Option<&[u8]>) {
     }
 }
 
+/// What precedes the first NUL.
+pub(super) fn before_nul(line: &[u8]) -> &[u8] {
+    let end = memchr::memchr(0, line).unwrap_or(line.len());
+    line.get(..end).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
