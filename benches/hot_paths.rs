@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use cyrus_sync::dlist::{Limits, LiteralStyle, Parser};
+use cyrus_sync::exchange::bare_item;
 use cyrus_sync::mail::{
-    Acl, CrcRecord, Guid, MailboxName, MailboxOptions, MailboxType, ModSeq, Partition, SyncCrc,
-    SystemFlags, Uid, UidValidity, UniqueId, UnixTime,
+    Acl, CrcRecord, Guid, MailboxName, ModSeq, Partition, SyncCrc, SystemFlags, Uid, UidValidity,
+    UniqueId, UnixTime,
 };
 use cyrus_sync::protocol::command::{
     Apply, FlagTable, LineDecoder, MailboxItem, MailboxWriter, NoFiles, Record, RecordForm,
@@ -32,37 +33,22 @@ fn guid(number: u32) -> Guid {
 
 fn item() -> MailboxItem {
     MailboxItem {
-        jmap_id: None,
-        unique_id: UniqueId::parse("54lxoc7sbxiyqaap5r8c1wsm").unwrap(),
-        name: MailboxName::parse("user.alice").unwrap(),
-        mailbox_type: MailboxType::default(),
         crc: SyncCrc {
             basic: 1_520_056_501,
             annotations: 4_075_992_669,
         },
         last_uid: Uid(RECORDS),
         highest_modseq: ModSeq(u64::from(RECORDS) + 1),
-        recent_uid: Uid(0),
-        recent_time: UnixTime(0),
         last_append_date: UnixTime(1_795_331_196),
-        pop3_last_login: UnixTime(0),
-        pop3_show_after: UnixTime(0),
-        conversations_modseq: ModSeq(0),
-        compact_email_ids: None,
-        racl_modseq: ModSeq(0),
-        user_groups: None,
-        index_version: None,
         uid_validity: UidValidity(1_795_331_196),
         partition: Some(Partition::parse("default").unwrap()),
         acl: Acl::parse("alice\tlrswipkxtecdan\t").unwrap(),
-        options: MailboxOptions::empty(),
-        quota_root: None,
         created_modseq: ModSeq(1),
         folder_modseq: ModSeq(1),
-        deleted_modseq: None,
-        annotations: Vec::new(),
-        user_flags: None,
-        since: None,
+        ..bare_item(
+            UniqueId::parse("54lxoc7sbxiyqaap5r8c1wsm").unwrap(),
+            MailboxName::parse("user.alice").unwrap(),
+        )
     }
 }
 
