@@ -28,6 +28,8 @@ use crate::mail::{Guid, Partition, UnixTime};
 const PIECE: usize = 64 * 1024;
 /// So many octets of a message are written as they come; fewer wait for more.
 const WORTH_WRITING: usize = 2048;
+/// Staged messages for which a session keeps room in memory when it has none.
+const KEPT_ROOM: usize = 256;
 /// As many files are made durable at the same time: a disk that is asked for one after the other
 /// waits for each.
 const SYNC_THREADS: usize = 4;
@@ -65,6 +67,16 @@ struct Stage {
     disk: Disk,
     directory: PathBuf,
     messages: HashMap<Guid, StagedMessage>,
+}
+
+impl Stage {
+    fn clear(&mut self) {
+        for (guid, _) in self.messages.drain() {
+            // What stays behind is removed with the directory of the process.
+            let _ = self.disk.unlink(&self.directory.join(guid.to_string()));
+        }
+        self.messages.shrink_to(KEPT_ROOM);
+    }
 }
 
 /// A staged message.
@@ -223,8 +235,16 @@ impl Staging {
         if self.contains(partition, guid) {
             return Ok(None);
         }
-        let (disk, path) = self.free_path(partition, guid)?;
-        let file = disk.create_new(&path, FILE_MODE)?;
+        let (mut disk, mut path) = self.free_path(partition, guid)?;
+        let file = match disk.create_new(&path, FILE_MODE) {
+            // Somebody removed the directory.
+            Err(error) if error.is_not_found() => {
+                self.partitions.remove(partition);
+                (disk, path) = self.free_path(partition, guid)?;
+                disk.create_new(&path, FILE_MODE)?
+            }
+            created => created?,
+        };
         Ok(Some(StagedWriter {
             partition: partition.clone(),
             announced: *guid,
@@ -291,16 +311,15 @@ impl Staging {
         Ok(true)
     }
 
-    /// Forgets and removes all staged messages (RESTART, commands §6).
+    /// Forgets and removes all staged messages (RESTART, commands §6). The directories stay for the
+    /// next ones, as does the file for cache records: clients send RESTART after each mailbox.
     pub fn clear(&mut self) {
-        for (_, stage) in self.partitions.drain() {
-            for guid in stage.messages.keys() {
-                // What stays behind is removed with the directory of the process.
-                let _ = stage.disk.unlink(&stage.directory.join(guid.to_string()));
-            }
-            let _ = self.disk.remove_dir(&stage.directory);
+        for stage in self.partitions.values_mut() {
+            stage.clear();
         }
-        self.caches = None;
+        if self.caches_end > PIECE as u64 {
+            self.caches = None;
+        }
         self.caches_end = 0;
     }
 
@@ -477,7 +496,10 @@ impl StagingSettings {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        self.clear();
+        for stage in self.partitions.values_mut() {
+            stage.clear();
+            let _ = self.disk.remove_dir(&stage.directory);
+        }
     }
 }
 

@@ -226,6 +226,21 @@ fn sessions_do_not_meet_and_clean_up() {
 }
 
 #[test]
+fn a_directory_that_somebody_removes_is_made_again() {
+    let fixture = Fixture::new();
+    let mut staging = fixture.staging(true);
+    let guid = guid_of(TEXT);
+    receive(&mut staging, &fixture.partition, &guid, TEXT);
+    staging.clear();
+    assert!(fixture.files().is_empty());
+    let root = fixture.layout.staging_root(&fixture.partition).unwrap();
+    fs::remove_dir_all(&root).unwrap();
+    receive(&mut staging, &fixture.partition, &guid, TEXT);
+    assert!(staging.contains(&fixture.partition, &guid));
+    assert_eq!(fixture.files().len(), 1);
+}
+
+#[test]
 fn what_ended_processes_left_is_removed() {
     let fixture = Fixture::new();
     let root = fixture.layout.staging_root(&fixture.partition).unwrap();
