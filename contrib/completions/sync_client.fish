@@ -7,7 +7,7 @@ complete -c sync_client -s w -l delayed-startup -d 'Wait before starting' -r
 complete -c sync_client -s t -l timeout -d 'Reconnect a rolling session after this time, 0 = never' -r
 complete -c sync_client -s d -l delay -d 'Shortest time from one run of the log to the next' -r
 complete -c sync_client -s p -l dest-partition -d 'The partition of the replica for everything' -r
-complete -c sync_client -l jobs -d 'Replicate this many users at a time; default: two per core, at most 4, and 1 with -v' -r
+complete -c sync_client -l jobs -d 'Replicate this many users at a time; default: two per core, at most 4, twice as many if the replica is far, and 1 with -v' -r
 complete -c sync_client -s r -l rolling -d 'Rolling replication: process the sync log again and again'
 complete -c sync_client -s R -l foreground-rolling -d 'Rolling replication in the foreground; with an input file, process it once'
 complete -c sync_client -s 1 -l rolling-once -d 'With -r or -R: process the log once and stop'

@@ -5,7 +5,7 @@ mod backoff;
 mod error;
 mod imap;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_compression::Level;
 use tokio::net::{TcpStream, UnixStream};
@@ -369,7 +369,9 @@ impl Connector {
         let mut scripts_are_messages = false;
         if offer.sieve_mailbox {
             let wanted = Apply::Capabilities(vec![SIEVE_MAILBOX.to_owned()]);
+            let asked = Instant::now();
             let answers = peer.apply(&wanted).await?;
+            peer.answer_time = asked.elapsed();
             scripts_are_messages = answers.iter().any(|answer| match answer {
                 Answer::Enabled(names) => names
                     .iter()

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::client::activity::Sent;
+use crate::client::jobs::Jobs;
 use crate::client::log_run::{LogRun, Run};
 use crate::client::requeue::Requeue;
 use crate::client::session::{Session, Shared};
@@ -161,7 +162,7 @@ impl Crew {
         }
     }
 
-    /// Does a run over `session` and as many of up to `jobs` connections as it is worth. Returns
+    /// Does a run over `session` and as many of the `jobs` connections as it is worth. Returns
     /// how it ended, and what the others sent.
     ///
     /// # Errors
@@ -171,9 +172,9 @@ impl Crew {
         run: &Arc<SharedRun>,
         session: &mut Session,
         dialer: &Dialer,
-        jobs: u8,
+        jobs: Jobs,
     ) -> (Result<Run, WorkerError>, Sent) {
-        let others = usize::from(jobs.max(1) - 1);
+        let others = usize::from(jobs.towards(session.peer.answer_time) - 1);
         let worth = match Instant::now() < self.alone_until {
             true => 0,
             false => (run.left() / COHORTS_PER_CONNECTION).min(others),

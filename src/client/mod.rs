@@ -9,6 +9,7 @@ mod connect;
 mod crew;
 mod error;
 mod folders;
+mod jobs;
 mod local;
 mod log_run;
 mod mailbox;

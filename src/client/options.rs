@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
 
+use crate::client::jobs::Jobs;
 use crate::config::{ChannelName, ReplicaAddress};
 use crate::mail::Partition;
 
@@ -98,7 +99,7 @@ pub struct Options {
     /// End the rolling client of the channel by its shutdown file, if it has one
     #[arg(long)]
     pub stop: bool,
-    /// Replicate this many users at a time; default: two per core, at most 4, and 1 with -v
+    /// Replicate this many users at a time; default: two per core, at most 4, twice as many if the replica is far, and 1 with -v
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub jobs: Option<u8>,
     /// Show what would be sent, send nothing that changes the replica
@@ -159,21 +160,17 @@ pub enum ModeError {
     Several,
 }
 
-/// Connections at most unless more are asked for: servers limit how many they serve.
-const DEFAULT_JOBS: usize = 4;
-
 impl Options {
     /// How many users are replicated at a time. With `-v` it is one if nothing else is asked for,
     /// so that the lines of a user stand together.
-    pub fn jobs(&self) -> u8 {
+    pub fn jobs(&self) -> Jobs {
         if let Some(jobs) = self.jobs {
-            return jobs;
+            return Jobs::exactly(jobs);
         }
         if self.verbose > 0 || self.dry_run {
-            return 1;
+            return Jobs::exactly(1);
         }
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        u8::try_from((2 * cores).min(DEFAULT_JOBS)).unwrap_or(1)
+        Jobs::suiting(std::thread::available_parallelism().map_or(1, usize::from))
     }
 
     /// The one mode. `-r` with an input file, or under a supervisor that sets
@@ -276,10 +273,10 @@ mod tests {
 
     #[test]
     fn lines_of_a_user_stand_together() {
-        assert!((2..=4).contains(&parse(&["-A"]).jobs()));
-        assert_eq!(parse(&["-A", "-v"]).jobs(), 1);
-        assert_eq!(parse(&["-A", "--dry-run"]).jobs(), 1);
-        assert_eq!(parse(&["-A", "-v", "--jobs", "7"]).jobs(), 7);
+        assert!((2..=4).contains(&parse(&["-A"]).jobs().near()));
+        assert_eq!(parse(&["-A", "-v"]).jobs(), Jobs::exactly(1));
+        assert_eq!(parse(&["-A", "--dry-run"]).jobs(), Jobs::exactly(1));
+        assert_eq!(parse(&["-A", "-v", "--jobs", "7"]).jobs(), Jobs::exactly(7));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::Write;
+use std::time::Duration;
 
 use crate::client::activity::Sent;
 use crate::dlist::{LiteralStyle, ParseError, Parser};
@@ -129,6 +130,8 @@ pub struct Peer {
     pub tells_digests: bool,
     /// How the replica wants the records of an update.
     pub record_form: RecordForm,
+    /// How long a small request took; zero if that is not known.
+    pub answer_time: Duration,
 }
 
 impl Peer {
@@ -149,6 +152,7 @@ impl Peer {
             takes_run_ids: false,
             tells_digests: false,
             record_form: RecordForm::Pairs,
+            answer_time: Duration::ZERO,
         }
     }
 

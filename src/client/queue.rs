@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
+use crate::client::jobs::Jobs;
 use crate::client::worker::{Item, LOOK_FOR_WORK};
 use crate::mail::UserId;
 
@@ -17,8 +19,10 @@ const COMPARE: usize = 4096;
 #[derive(Debug)]
 pub struct Queue {
     stock: Mutex<Stock>,
-    /// Connections that share them.
-    jobs: u8,
+    /// Connections that may share them.
+    jobs: Jobs,
+    /// How many there are, once it is known how far away the replica is.
+    connections: OnceLock<u8>,
     failed: AtomicBool,
 }
 
@@ -36,20 +40,21 @@ struct Stock {
 
 impl Queue {
     /// A queue of these for so many connections.
-    pub fn new(items: impl IntoIterator<Item = Item>, jobs: u8) -> Queue {
+    pub fn new(items: impl IntoIterator<Item = Item>, jobs: Jobs) -> Queue {
         let stock = Stock {
             items: items.into_iter().collect(),
             ..Stock::default()
         };
         Queue {
             stock: Mutex::new(stock),
-            jobs: jobs.max(1),
+            jobs,
+            connections: OnceLock::new(),
             failed: AtomicBool::new(false),
         }
     }
 
     /// The same, but the users are to be compared by their digests before they are replicated.
-    pub fn of_doubtful(items: impl IntoIterator<Item = Item>, jobs: u8) -> Queue {
+    pub fn of_doubtful(items: impl IntoIterator<Item = Item>, jobs: Jobs) -> Queue {
         let mut stock = Stock::default();
         for item in items {
             match item {
@@ -64,14 +69,42 @@ impl Queue {
     }
 
     /// For how many connections it is.
-    pub fn jobs(&self) -> u8 {
+    pub fn jobs(&self) -> Jobs {
         self.jobs
+    }
+
+    /// Tells how long the replica takes to answer, on which it depends how many connections there
+    /// will be. Only the first time counts.
+    pub fn answered_within(&self, answer_time: Duration) {
+        self.connections
+            .get_or_init(|| self.jobs.towards(answer_time));
+    }
+
+    /// Waits until it is known whether connection `number`, from 0, is wanted.
+    pub async fn wants(&self, number: u8) -> bool {
+        loop {
+            if number < self.connections() {
+                return true;
+            }
+            if self.connections.get().is_some() || self.is_exhausted() {
+                return false;
+            }
+            tokio::time::sleep(LOOK_FOR_WORK).await;
+        }
+    }
+
+    fn connections(&self) -> u8 {
+        let known = self.connections.get().copied();
+        known.unwrap_or_else(|| self.jobs.near())
     }
 
     /// One connection's share of the users who are to be compared; `None` if there are no more.
     pub fn share(&self) -> Option<Share<'_>> {
         let mut stock = self.lock();
-        let count = stock.doubtful.len().div_ceil(usize::from(self.jobs));
+        let count = stock
+            .doubtful
+            .len()
+            .div_ceil(usize::from(self.connections()));
         let users: Vec<UserId> = stock.doubtful.drain(..count.min(COMPARE)).collect();
         if users.is_empty() {
             return None;
@@ -83,7 +116,7 @@ impl Queue {
     /// The next few items for one connection: fewer towards the end, so that all end together.
     pub fn some(&self) -> Vec<Item> {
         let mut stock = self.lock();
-        let share = stock.items.len() / (2 * usize::from(self.jobs));
+        let share = stock.items.len() / (2 * usize::from(self.connections()));
         let count = share.clamp(1, ASK_AHEAD).min(stock.items.len());
         stock.items.drain(..count).collect()
     }
@@ -152,7 +185,7 @@ mod tests {
 
     #[test]
     fn what_was_not_found_equal_is_replicated() {
-        let queue = Queue::of_doubtful(users(100), 2);
+        let queue = Queue::of_doubtful(users(100), Jobs::exactly(2));
         assert!(queue.some().is_empty());
         let mut share = queue.share().unwrap();
         assert_eq!(share.users.len(), 50);
@@ -173,7 +206,7 @@ mod tests {
 
     #[test]
     fn what_is_being_compared_may_come_back() {
-        let queue = Queue::of_doubtful(users(1), 1);
+        let queue = Queue::of_doubtful(users(1), Jobs::exactly(1));
         let share = queue.share();
         assert!(queue.share().is_none());
         assert!(!queue.is_exhausted());
@@ -182,9 +215,26 @@ mod tests {
         assert!(queue.is_exhausted());
     }
 
+    #[tokio::test]
+    async fn far_replicas_get_more_connections() {
+        for (answer_time, connections) in [(0, 4), (20, 6), (1000, 8)] {
+            let queue = Queue::new(users(100), Jobs::suiting(2));
+            assert!(queue.wants(3).await, "before anything is known");
+            queue.answered_within(Duration::from_millis(answer_time));
+            queue.answered_within(Duration::ZERO);
+            let mut wanted = 0;
+            for number in 0..queue.jobs().most() {
+                wanted += usize::from(queue.wants(number).await);
+            }
+            assert_eq!(wanted, connections);
+        }
+        // Who waits to know it is not needed any more when the work is done.
+        assert!(!Queue::new([], Jobs::suiting(2)).wants(4).await);
+    }
+
     #[test]
     fn shares_get_smaller_towards_the_end() {
-        let queue = Queue::new(users(64), 2);
+        let queue = Queue::new(users(64), Jobs::exactly(2));
         let mut sizes = Vec::new();
         loop {
             let some = queue.some().len();

@@ -9,6 +9,7 @@ use tracing::Instrument;
 use crate::client::activity::Sent;
 use crate::client::crew::{Crew, SharedRun};
 use crate::client::error::SyncError;
+use crate::client::jobs::Jobs;
 use crate::client::log_run::{LogRun, Owners, Run};
 use crate::client::renewal::{Renewal, Setup};
 use crate::client::requeue::Requeue;
@@ -32,7 +33,7 @@ pub struct Rhythm {
     /// One run only.
     pub once: bool,
     /// Connections that a run may use at a time.
-    pub jobs: u8,
+    pub jobs: Jobs,
 }
 
 impl Rhythm {
@@ -334,7 +335,7 @@ mod tests {
                 delay: Duration::from_millis(delay),
                 shutdown_file: None,
                 once: false,
-                jobs: 1,
+                jobs: Jobs::exactly(1),
             };
             rhythm
                 .interval_after(Duration::from_millis(taken))

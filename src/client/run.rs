@@ -326,9 +326,7 @@ fn once(
 ) -> Result<(), RunError> {
     let items = items(options, mode, &shared.store)?;
     shared.reporter.expect(items.len() as u64);
-    let jobs = options
-        .jobs()
-        .min(u8::try_from(items.len()).unwrap_or(u8::MAX));
+    let jobs = options.jobs().limited_to(items.len());
     let all = mode == Mode::All;
     // What is forced upon the replica, or only looked at, is compared in full.
     let queue = match all && !options.no_copy_back && !options.dry_run {

@@ -268,7 +268,7 @@ pub fn work(
     watchdog: &Watchdog,
 ) -> Result<(), WorkerError> {
     let span = tracing::Span::current();
-    let work = |is_first: bool| -> Result<(), WorkerError> {
+    let work = |number: u8| -> Result<(), WorkerError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -278,8 +278,13 @@ pub fn work(
             })?;
         let _inside = span.enter();
         let work = async {
-            let mut session = if is_first {
-                dialer.session(shared).await?
+            let mut session = if number == 0 {
+                let session = dialer.session(shared).await;
+                let answer_time = session.as_ref().map(|session| session.peer.answer_time);
+                queue.answered_within(answer_time.unwrap_or_default());
+                session?
+            } else if !queue.wants(number).await {
+                return Ok(());
             } else {
                 let another = tokio::select! {
                     another = dialer.another_session(shared) => another?,
@@ -303,13 +308,14 @@ pub fn work(
             })
         })
     };
-    if queue.jobs() <= 1 {
-        return work(true);
+    let most = queue.jobs().most();
+    if most <= 1 {
+        return work(0);
     }
     let work = &work;
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..queue.jobs())
-            .map(|number| scope.spawn(move || work(number == 0)))
+        let threads: Vec<_> = (0..most)
+            .map(|number| scope.spawn(move || work(number)))
             .collect();
         let mut result = Ok(());
         for thread in threads {
