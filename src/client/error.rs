@@ -155,9 +155,9 @@ impl SyncError {
     }
 
     /// A merge that cannot be done.
-    pub fn merge(mailbox: &MailboxName, error: MergeError<SpoolError>) -> SyncError {
+    pub fn merge(mailbox: &MailboxName, error: MergeError<SyncError>) -> SyncError {
         match error {
-            MergeError::Unreadable(error) => SyncError::Spool(error),
+            MergeError::Unreadable(error) => error,
             other => SyncError::Merge {
                 mailbox: mailbox.clone(),
                 problem: other.to_string(),

@@ -186,11 +186,11 @@ impl Peer {
         Ok(ticket)
     }
 
-    /// Sends a GET whose answer holds a message file, which goes to `sink`.
+    /// Sends a GET whose answer holds a message file or records that go to `sink`.
     ///
     /// # Errors
     /// If it fails or the sink does.
-    pub async fn get_file(
+    pub async fn get_into(
         &mut self,
         get: &Get,
         sink: &mut impl FileSink<Error = std::io::Error>,
@@ -202,7 +202,7 @@ impl Peer {
         let command = self
             .waiting
             .pop_front()
-            .map_or("FETCH", |oldest| oldest.command);
+            .map_or(get.name(), |oldest| oldest.command);
         debug_assert_eq!(ticket.0 + 1, self.tickets);
         self.read_answer(command, sink).await
     }

@@ -2,7 +2,9 @@
 //! (algorithm §5.6).
 
 mod merge;
+mod records;
 
+use self::records::{RecordKeeper, RemoteRecords};
 use crate::client::error::SyncError;
 use crate::client::local::{self};
 use crate::client::session::Session;
@@ -13,9 +15,8 @@ use crate::plan::RecordFacts;
 use crate::plan::folders::LocalFolder;
 use crate::plan::merge::{DatedRecord, Merge, MergeContext, MergeStep};
 use crate::protocol::command::{
-    Answer, Apply, Expunge, Fetch, FileSink, FlagTable, Get, MailboxItem, Record, RecordList,
+    Answer, Apply, Expunge, Fetch, FileSink, FlagTable, Get, MailboxItem, Record,
 };
-use crate::spool::SpoolError;
 use crate::spool::mailbox::{Mailbox, StoredRecord};
 use crate::spool::mailboxes::MailboxEntry;
 use crate::spool::staging::{StagedWriter, Staging};
@@ -57,16 +58,17 @@ impl DatedRecord for Record {
     }
 }
 
-impl<T: DatedRecord + ?Sized> DatedRecord for &T {
-    fn last_updated(&self) -> UnixTime {
-        (**self).last_updated()
-    }
-}
-
 /// How often a mailbox that changes under our hands is looked at again.
 const TRIES: usize = 3;
 
-type Step<'r> = MergeStep<LocalRecord, &'r Record>;
+type Step = MergeStep<LocalRecord, Record>;
+
+/// A message of the replica.
+#[derive(Clone, Copy, Debug)]
+struct RemoteMessage {
+    uid: Uid,
+    guid: Guid,
+}
 
 impl Session {
     /// Merges the replica's mailbox into the master's, and expunges on the replica what has got
@@ -78,21 +80,7 @@ impl Session {
     pub(super) async fn full_update(&mut self, folder: &LocalFolder) -> Result<(), SyncError> {
         self.reporter()
             .action(&format!("FULLMAILBOX {}", folder.name));
-        let answers = self
-            .peer
-            .get(&Get::FullMailbox(folder.name.clone()))
-            .await?;
-        let found = answers.into_iter().find_map(|answer| match answer {
-            Answer::Mailbox(mailbox) => Some((mailbox.item, mailbox.records?)),
-            _ => None,
-        });
-        let Some((item, list)) = found.filter(|(item, _)| item.unique_id == folder.unique_id)
-        else {
-            return Err(SyncError::Merge {
-                mailbox: folder.name.clone(),
-                problem: "the replica does not list its records".to_owned(),
-            });
-        };
+        let (item, mut list) = self.full_mailbox(folder).await?;
         let store = self.local.store().clone();
         let mut staging = store.staging();
         for _ in 0..TRIES {
@@ -108,13 +96,13 @@ impl Session {
                 return Ok(());
             };
             let wanted = local::read(&store, &entry, |mailbox| {
-                wanted_files(mailbox, &item, &list)
+                wanted_files(mailbox, &item, &mut list)
             })?;
-            for record in wanted.unwrap_or_default() {
-                self.fetch(&item, &partition, record, &mut staging).await?;
+            for message in wanted.unwrap_or_default() {
+                self.fetch(&item, &partition, message, &mut staging).await?;
             }
             if let Some(expunged) =
-                merge::merge(&mut self.local, &entry, &item, &list, &mut staging)?
+                merge::merge(&mut self.local, &entry, &item, &mut list, &mut staging)?
             {
                 return self.expunge_remotely(&item, expunged).await;
             }
@@ -122,37 +110,65 @@ impl Session {
         Err(SyncError::Moved(folder.name.clone()))
     }
 
+    /// The replica's mailbox with all its records.
+    async fn full_mailbox(
+        &mut self,
+        folder: &LocalFolder,
+    ) -> Result<(MailboxItem, RemoteRecords), SyncError> {
+        let get = Get::FullMailbox(folder.name.clone());
+        let mut keeper = RecordKeeper::new();
+        let answers = self.peer.get_into(&get, &mut keeper).await?;
+        let mailbox = match <[Answer; 1]>::try_from(answers) {
+            Ok([Answer::Mailbox(mailbox)]) => Some(*mailbox),
+            _ => None,
+        };
+        let found = mailbox.and_then(|mailbox| Some((mailbox.item, mailbox.records?)));
+        let Some((item, list)) = found.filter(|(item, _)| item.unique_id == folder.unique_id)
+        else {
+            return Err(SyncError::Merge {
+                mailbox: folder.name.clone(),
+                problem: "the replica does not list its records".to_owned(),
+            });
+        };
+        let list = keeper.finish(list.flags).map_err(|source| SyncError::Io {
+            what: format!("{}: cannot keep the replica's records", folder.name),
+            source,
+        })?;
+        Ok((item, list))
+    }
+
     /// Fetches the file of a message of the replica into the staging area.
     async fn fetch(
         &mut self,
         item: &MailboxItem,
         partition: &Partition,
-        record: &Record,
+        message: RemoteMessage,
         staging: &mut Staging,
     ) -> Result<(), SyncError> {
-        if staging.contains(partition, &record.guid) {
+        let RemoteMessage { uid, guid } = message;
+        if staging.contains(partition, &guid) {
             return Ok(());
         }
         let fetch = Get::Fetch(Fetch {
             mailbox: item.name.clone(),
             partition: item.partition.clone().unwrap_or_else(|| partition.clone()),
             unique_id: item.unique_id.clone(),
-            guid: record.guid,
-            uid: record.uid,
+            guid,
+            uid,
         });
         let mut receiver = Receiver {
             staging,
             partition: partition.clone(),
-            guid: record.guid,
+            guid,
             writer: None,
         };
-        self.peer.get_file(&fetch, &mut receiver).await?;
-        if staging.contains(partition, &record.guid) {
+        self.peer.get_into(&fetch, &mut receiver).await?;
+        if staging.contains(partition, &guid) {
             Ok(())
         } else {
             Err(SyncError::NotFetched {
                 mailbox: item.name.clone(),
-                uid: record.uid,
+                uid,
             })
         }
     }
@@ -219,18 +235,18 @@ impl FileSink for Receiver<'_> {
 }
 
 /// Walks over both sides; calls `take` with every step.
-fn walk<'r>(
+fn walk(
     mailbox: &Mailbox<'_>,
     item: &MailboxItem,
-    list: &'r RecordList,
-    mut take: impl FnMut(Step<'r>) -> Result<(), SyncError>,
+    list: &mut RemoteRecords,
+    mut take: impl FnMut(Step) -> Result<(), SyncError>,
 ) -> Result<(), SyncError> {
     let index = mailbox.index_header();
     let records = Records::of(mailbox.header());
     let local = mailbox.records().map(|stored| {
         let stored = stored?;
         let wire = records.record(mailbox, &stored)?;
-        Ok::<_, SpoolError>(LocalRecord { stored, wire })
+        Ok::<_, SyncError>(LocalRecord { stored, wire })
     });
     let context = MergeContext {
         local_last_uid: index.last_uid,
@@ -239,10 +255,11 @@ fn walk<'r>(
         remote_highest_modseq: item.highest_modseq,
     };
     let flags = records.flags();
-    let same = |local: &LocalRecord, remote: &&Record| {
-        have_same_contents(&local.wire, flags, remote, &list.flags)
+    let remote_flags = list.flags().clone();
+    let same = |local: &LocalRecord, remote: &Record| {
+        have_same_contents(&local.wire, flags, remote, &remote_flags)
     };
-    for step in Merge::new(local, list.records.iter().map(Ok), context, same) {
+    for step in Merge::new(local, list.iter(&item.name)?, context, same) {
         take(step.map_err(|error| SyncError::merge(&item.name, error))?)?;
     }
     Ok(())
@@ -272,15 +289,18 @@ fn have_same_contents(
 }
 
 /// The replica's messages that the merge will need.
-fn wanted_files<'r>(
+fn wanted_files(
     mailbox: &Mailbox<'_>,
     item: &MailboxItem,
-    list: &'r RecordList,
-) -> Result<Vec<&'r Record>, SyncError> {
+    list: &mut RemoteRecords,
+) -> Result<Vec<RemoteMessage>, SyncError> {
     let mut wanted = Vec::new();
     walk(mailbox, item, list, |step| {
         if let MergeStep::Append { remote } | MergeStep::CopyBack { remote, .. } = step {
-            wanted.push(remote);
+            wanted.push(RemoteMessage {
+                uid: remote.uid,
+                guid: remote.guid,
+            });
         }
         Ok(())
     })?;

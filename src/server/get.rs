@@ -1,9 +1,10 @@
 //! GET: what the store holds (commands §2).
 
-use std::io;
+use std::io::{self, Read, Seek, Write};
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use tempfile::SpooledTempFile;
 use tracing::{debug, warn};
 
 use super::engine::Engine;
@@ -13,16 +14,16 @@ use crate::dlist::{FileHeader, write_file_header};
 use crate::exchange::{Records, UserState, intermediate_item, mailbox_item};
 use crate::mail::{Guid, MailboxKind, MailboxName, TypeFlags, UniqueId, UserId};
 use crate::protocol::command::{
-    Answer, Fetch, MailboxAnswer, MailboxItem, MailboxWriter, Quota, Record, RecordForm, ScriptKey,
+    Answer, Fetch, MailboxAnswer, MailboxItem, MailboxWriter, Quota, RecordForm, ScriptKey,
     SeenState, UserDigest,
 };
 use crate::protocol::reply::Refusal;
-use crate::spool::SpoolError;
 use crate::spool::annotations::Scope;
 use crate::spool::cyrusdb::Create;
 use crate::spool::disk::{DiskError, DiskFile, LockKind};
 use crate::spool::layout::MailboxHome;
 use crate::spool::lock::UserLock;
+use crate::spool::mailbox::Mailbox;
 use crate::spool::mailboxes::{Deleted, MailboxEntry};
 use crate::spool::quota::QuotaRoot;
 
@@ -229,8 +230,9 @@ fn items_of(
     Ok(items)
 }
 
-/// GET FULLMAILBOX: a mailbox with all its records. They are collected under the locks and sent
-/// after these are released.
+/// GET FULLMAILBOX: a mailbox with all its records. The answer is written to a file without name
+/// under the locks, and sent after these are released: a mailbox may have more records than there
+/// is memory for, and nobody shall wait for a lock until the client has read them.
 pub fn full_mailbox(
     engine: &mut Engine,
     name: &MailboxName,
@@ -238,42 +240,55 @@ pub fn full_mailbox(
 ) -> Result<(), Failure> {
     let entry = engine.list.find(name)?.filter(MailboxEntry::is_real);
     let entry = entry.ok_or(Failure::Refused(Refusal::MailboxNonexistent))?;
-    let (item, flags, records) = {
-        let store = Arc::clone(&engine.store);
+    let store = Arc::clone(&engine.store);
+    let mut answer = {
         let lock = store.locks.owner_of(name, LockKind::Shared)?;
         let mailbox = Engine::in_mailbox(name, store.open_for_reading(&lock, &entry))?
             .ok_or(Failure::Refused(Refusal::MailboxNonexistent))?;
         engine.note_cleanup(&mailbox);
-        let numbering = Records::of(mailbox.header());
-        let records: Result<Vec<Record>, SpoolError> = mailbox
-            .records()
-            .map(|stored| numbering.record(&mailbox, &stored?))
-            .collect();
-        let annotations = Engine::in_mailbox(name, engine.store.mailbox_annotations(&entry))?;
-        let item = mailbox_item(&entry, &mailbox, annotations);
-        (item, numbering, Engine::in_mailbox(name, records)?)
+        let annotations = Engine::in_mailbox(name, store.mailbox_annotations(&entry))?;
+        write_full_mailbox(&mailbox, &mailbox_item(&entry, &mailbox, annotations))?
     };
-    let mut writer = None;
-    output.append(|octets| {
-        Answer::write_mailbox_prefix(octets);
-        writer = Some(MailboxWriter::begin(
-            octets,
-            &item,
-            RecordForm::Pairs,
-            STYLE,
-        ));
-    })?;
-    let Some(mut writer) = writer else {
-        return Ok(());
-    };
-    for record in &records {
-        output.append(|octets| writer.record(octets, record, flags.flags()))?;
+    answer.rewind()?;
+    let mut piece = vec![0; CHUNK];
+    loop {
+        // After the first octets only the end of the session is honest about an error.
+        match answer.read(&mut piece)? {
+            0 => return Ok(()),
+            length => output.append(|octets| {
+                octets.extend_from_slice(piece.get(..length).unwrap_or_default());
+            })?,
+        }
     }
-    output.append(|octets| {
-        writer.end(octets);
-        octets.extend_from_slice(b"\r\n");
-    })?;
-    Ok(())
+}
+
+/// The whole data line of a mailbox with all its records.
+fn write_full_mailbox(
+    mailbox: &Mailbox<'_>,
+    item: &MailboxItem,
+) -> Result<SpooledTempFile, Failure> {
+    let failed = |error| {
+        let reason = format!("{}: cannot keep the answer in a file: {error}", item.name);
+        Failure::explained(Refusal::Unknown, reason)
+    };
+    let records = Records::of(mailbox.header());
+    let mut answer = SpooledTempFile::new(IN_MEMORY);
+    let mut octets = Vec::new();
+    Answer::write_mailbox_prefix(&mut octets);
+    let mut writer = MailboxWriter::begin(&mut octets, item, RecordForm::Pairs, STYLE);
+    for stored in mailbox.records() {
+        let record = stored.and_then(|stored| records.record(mailbox, &stored));
+        let record = Engine::in_mailbox(&item.name, record)?;
+        writer.record(&mut octets, &record, records.flags());
+        if octets.len() >= CHUNK {
+            answer.write_all(&octets).map_err(failed)?;
+            octets.clear();
+        }
+    }
+    writer.end(&mut octets);
+    octets.extend_from_slice(b"\r\n");
+    answer.write_all(&octets).map_err(failed)?;
+    Ok(answer)
 }
 
 /// GET QUOTA: the limits of a root, if it is one.
@@ -413,8 +428,11 @@ fn guid_of(file: &DiskFile) -> Result<Guid, DiskError> {
     Ok(Guid::from_bytes(guid))
 }
 
-/// Octets of a message file that are read at once.
+/// Octets of a file that are read or written at once.
 const CHUNK: usize = 256 << 10;
+
+/// Octets of an answer that are kept in memory.
+const IN_MEMORY: usize = 1 << 20;
 
 /// GET FETCH_SIEVE: a Sieve script.
 pub fn fetch_sieve(

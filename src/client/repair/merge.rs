@@ -1,12 +1,13 @@
 //! The master takes up what the replica has, under the lock of its mailbox.
 
+use super::records::RemoteRecords;
 use super::{LocalRecord, walk};
 use crate::client::error::SyncError;
 use crate::client::local::{self, Local};
 use crate::mail::{MailboxName, ModSeq, Partition, Uid, UnixTime};
 use crate::plan::RecordFacts;
 use crate::plan::merge::{Counters, MergeStep, Reason, Take, merge_counters};
-use crate::protocol::command::{MailboxItem, Record, RecordList};
+use crate::protocol::command::{FlagTable, MailboxItem, Record};
 use crate::spool::annotations::Scope;
 use crate::spool::mailbox::{
     HeaderUpdate, Mailbox, Preparation, RecordState, Source, WritableMailbox,
@@ -16,21 +17,13 @@ use crate::spool::staging::Staging;
 use crate::spool::store::Store;
 use crate::spool::synclog::{self, LogItem, Origin};
 
-/// A message that gets a new UID.
-enum Renumbered<'r> {
-    /// One of the replica.
-    Remote(&'r Record),
-    /// One of the master.
-    Local(Box<LocalRecord>),
-}
-
 /// Merges under the lock of the mailbox. Returns the UIDs to be expunged on the replica; `None`
 /// if the mailbox has changed since its files were fetched.
 pub(super) fn merge(
     local: &mut Local,
     entry: &MailboxEntry,
     item: &MailboxItem,
-    list: &RecordList,
+    list: &mut RemoteRecords,
     staging: &mut Staging,
 ) -> Result<Option<Vec<Uid>>, SyncError> {
     let store = local.store().clone();
@@ -62,23 +55,23 @@ fn merge_records(
     entry: &MailboxEntry,
     mailbox: WritableMailbox<'_>,
     item: &MailboxItem,
-    list: &RecordList,
+    list: &mut RemoteRecords,
     staging: &mut Staging,
 ) -> Result<Option<Merged>, SyncError> {
     let partition = mailbox.place().partition.clone();
     let merged = merge_counters(counters(&mailbox, entry), remote_counters(item));
     let fresh = ModSeq(merged.base.highest_modseq.0.saturating_add(1));
     let now = UnixTime::now();
+    let flags = list.flags().clone();
     let mut changes = mailbox.prepare()?;
-    let mut later = Vec::new();
     let mut expunged = Vec::new();
     let mut next_uid = merged.base.last_uid;
     let mut is_complete = true;
-    let mut appends = Vec::new();
+    let mut renumbers = false;
     let mut has_changed = merged.must_advance;
 
     walk(&mailbox, item, list, |step| {
-        has_changed = true;
+        has_changed |= !matches!(step, MergeStep::ExpungeRemote { .. });
         match step {
             MergeStep::Rewrite {
                 local,
@@ -86,24 +79,26 @@ fn merge_records(
                 reason,
             } => {
                 note(&item.name, local.uid(), reason);
-                rewrite(&mut changes, &local, &take, list, fresh, now)?;
+                rewrite(&mut changes, &local, &take, &flags, fresh, now)?;
             }
             MergeStep::Append { remote } => {
                 note(&item.name, remote.uid, Reason::OnlyOnReplica);
-                is_complete &= staging.contains(&partition, &remote.guid);
                 next_uid = next_uid.max(remote.uid);
-                appends.push(remote);
+                if staging.contains(&partition, &remote.guid) {
+                    let uid = remote.uid;
+                    let state = remote_state(&mut changes, &remote, uid, &flags, fresh, now)?;
+                    append(&mut changes, uid, &remote, &state, &partition, staging)?;
+                } else {
+                    is_complete = false;
+                }
             }
             MergeStep::CopyBack { remote, reason } => {
                 note(&item.name, remote.uid, reason);
                 is_complete &= staging.contains(&partition, &remote.guid);
                 expunged.push(remote.uid);
-                later.push(Renumbered::Remote(remote));
+                renumbers = true;
             }
-            MergeStep::ExpungeRemote { remote } => {
-                has_changed = merged.must_advance;
-                expunged.push(remote.uid);
-            }
+            MergeStep::ExpungeRemote { remote } => expunged.push(remote.uid),
             MergeStep::Renumber { local, reason } => {
                 note(&item.name, local.uid(), reason);
                 let state = RecordState {
@@ -113,7 +108,7 @@ fn merge_records(
                     ..RecordState::of(&local.stored.record)
                 };
                 changes.update(&local.stored, &state, None)?;
-                later.push(Renumbered::Local(Box::new(local)));
+                renumbers = true;
             }
         }
         Ok(())
@@ -121,60 +116,40 @@ fn merge_records(
     if !is_complete {
         return Ok(None);
     }
-    for record in appends {
-        append_remote(
-            &mut changes,
-            record,
-            record.uid,
-            list,
-            &partition,
-            staging,
-            (fresh, now),
-        )?;
-    }
-    for renumbered in later {
-        next_uid = Uid(next_uid.0.checked_add(1).ok_or_else(|| SyncError::Merge {
-            mailbox: item.name.clone(),
-            problem: "there are no UIDs left".to_owned(),
-        })?);
-        match renumbered {
-            Renumbered::Remote(record) => {
-                append_remote(
-                    &mut changes,
-                    record,
-                    next_uid,
-                    list,
-                    &partition,
-                    staging,
-                    (fresh, now),
-                )?;
-            }
-            Renumbered::Local(record) => {
-                let path = mailbox.message_path(&record.stored.record);
-                if !staging.reserve(&partition, &record.wire.guid, &path)? {
-                    return Err(SyncError::FileDamaged {
-                        mailbox: item.name.clone(),
-                        uid: record.wire.uid,
-                        path,
-                        what: "it is missing, or its SHA-1 is not that of its record".to_owned(),
-                    });
+    if renumbers {
+        // New UIDs lie above all others, so that they are given once those are known. Another walk
+        // costs less than keeping the records, of which there may be very many.
+        walk(&mailbox, item, list, |step| {
+            let mut new_uid = || {
+                let next = next_uid.0.checked_add(1);
+                next_uid = Uid(next.ok_or_else(|| SyncError::Merge {
+                    mailbox: item.name.clone(),
+                    problem: "there are no UIDs left".to_owned(),
+                })?);
+                Ok::<_, SyncError>(next_uid)
+            };
+            match step {
+                MergeStep::CopyBack { remote, .. } => {
+                    let uid = new_uid()?;
+                    let state = remote_state(&mut changes, &remote, uid, &flags, fresh, now)?;
+                    append(&mut changes, uid, &remote, &state, &partition, staging)
                 }
-                let state = RecordState {
-                    modseq: fresh,
-                    last_updated: now,
-                    created_modseq: fresh,
-                    ..RecordState::of(&record.stored.record)
-                };
-                append(
-                    &mut changes,
-                    next_uid,
-                    &record.wire,
-                    &state,
-                    &partition,
-                    staging,
-                )?;
+                MergeStep::Renumber { local, .. } => {
+                    let uid = new_uid()?;
+                    stage_local(&mailbox, &local, &partition, staging)?;
+                    let state = RecordState {
+                        modseq: fresh,
+                        last_updated: now,
+                        created_modseq: fresh,
+                        ..RecordState::of(&local.stored.record)
+                    };
+                    append(&mut changes, uid, &local.wire, &state, &partition, staging)
+                }
+                MergeStep::Rewrite { .. }
+                | MergeStep::Append { .. }
+                | MergeStep::ExpungeRemote { .. } => Ok(()),
             }
-        }
+        })?;
     }
     let mut header = HeaderUpdate::of(mailbox.index_header());
     header.last_uid = next_uid;
@@ -200,8 +175,8 @@ fn merge_records(
 fn rewrite(
     changes: &mut Preparation<'_, '_>,
     local: &LocalRecord,
-    take: &Take<&Record>,
-    list: &RecordList,
+    take: &Take<Record>,
+    flags: &FlagTable,
     fresh: ModSeq,
     now: UnixTime,
 ) -> Result<(), SyncError> {
@@ -216,7 +191,7 @@ fn rewrite(
         Take::Expunged => state.expunged = true,
         Take::Contents(remote) => {
             state.system_flags = remote.system_flags;
-            state.user_flags = changes.user_flags(list.flags.of(remote.user_flags))?;
+            state.user_flags = changes.user_flags(flags.of(remote.user_flags))?;
             state.conversation = remote.thread;
             annotations = Some(&*remote.annotations);
         }
@@ -225,21 +200,21 @@ fn rewrite(
     Ok(())
 }
 
-fn append_remote(
+/// The state of a message of the replica that gets this UID here.
+fn remote_state(
     changes: &mut Preparation<'_, '_>,
     record: &Record,
     uid: Uid,
-    list: &RecordList,
-    partition: &Partition,
-    staging: &Staging,
-    (fresh, now): (ModSeq, UnixTime),
-) -> Result<(), SyncError> {
-    let state = RecordState {
+    flags: &FlagTable,
+    fresh: ModSeq,
+    now: UnixTime,
+) -> Result<RecordState, SyncError> {
+    Ok(RecordState {
         modseq: fresh,
         last_updated: now,
         internal_date: record.internal_date,
         system_flags: record.system_flags,
-        user_flags: changes.user_flags(list.flags.of(record.user_flags))?,
+        user_flags: changes.user_flags(flags.of(record.user_flags))?,
         expunged: false,
         conversation: record.thread,
         save_date: record.save_date,
@@ -248,8 +223,26 @@ fn append_remote(
         } else {
             fresh
         },
-    };
-    append(changes, uid, record, &state, partition, staging)
+    })
+}
+
+/// Stages the file of a message of ours, which gets another name in the same mailbox.
+fn stage_local(
+    mailbox: &Mailbox<'_>,
+    local: &LocalRecord,
+    partition: &Partition,
+    staging: &mut Staging,
+) -> Result<(), SyncError> {
+    let path = mailbox.message_path(&local.stored.record);
+    if staging.reserve(partition, &local.wire.guid, &path)? {
+        return Ok(());
+    }
+    Err(SyncError::FileDamaged {
+        mailbox: mailbox.place().name.clone(),
+        uid: local.wire.uid,
+        path,
+        what: "it is missing, or its SHA-1 is not that of its record".to_owned(),
+    })
 }
 
 fn append(

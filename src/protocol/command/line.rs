@@ -1,20 +1,24 @@
 //! From the syntax of a line to its contents.
 
 use super::error::DecodeError;
-use super::record::{RecordDecoder, RecordForm, RecordList};
+use super::record::{FlagTable, Record, RecordDecoder, RecordForm, RecordList};
 use crate::dlist::{
     Event, FieldError, FieldProblem, FileHeader, Limits, Line, ParseProblem, TreeBuilder, Value,
     Visitor,
 };
 
-/// Takes the octets of message files while they arrive.
+/// Takes the octets of message files while they arrive, and records if it wants them.
 ///
 /// After an error nothing more is given for this line; its octets are consumed all the same. A
 /// file that was begun is complete only with [`FileSink::end`]: if another begins, or the sink
 /// is dropped, it must be discarded.
 pub trait FileSink {
-    /// Why a file cannot be taken.
+    /// Why a file or record cannot be taken.
     type Error;
+
+    /// Whether records go to [`FileSink::record`] instead of into the line, whose list then has
+    /// only flags: a mailbox may have more records than there is memory for.
+    const TAKES_RECORDS: bool = false;
 
     /// A file begins.
     ///
@@ -33,6 +37,37 @@ pub trait FileSink {
     /// # Errors
     /// If the file cannot be completed.
     fn end(&mut self) -> Result<(), Self::Error>;
+
+    /// The next record of a list that may still turn out to be unusable, and the flags of the list
+    /// so far.
+    ///
+    /// # Errors
+    /// If the record cannot be kept.
+    fn record(&mut self, _: Record, _: &FlagTable) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+impl<S: FileSink> FileSink for &mut S {
+    type Error = S::Error;
+
+    const TAKES_RECORDS: bool = S::TAKES_RECORDS;
+
+    fn begin(&mut self, file: &FileHeader) -> Result<(), S::Error> {
+        (**self).begin(file)
+    }
+
+    fn chunk(&mut self, octets: &[u8]) -> Result<(), S::Error> {
+        (**self).chunk(octets)
+    }
+
+    fn end(&mut self) -> Result<(), S::Error> {
+        (**self).end()
+    }
+
+    fn record(&mut self, record: Record, flags: &FlagTable) -> Result<(), S::Error> {
+        (**self).record(record, flags)
+    }
 }
 
 /// Refuses no file and keeps none.
@@ -67,15 +102,15 @@ pub struct DecodedLine {
 }
 
 /// Collects a line from the events of the parser. Elements of RECORD and X-RECORDS become records as
-/// soon as they close, files go to the sink as they come.
+/// soon as they close, files (and records, if it wants them) go to the sink as they come.
 #[derive(Debug)]
-pub struct LineDecoder<'s, S: FileSink> {
+pub struct LineDecoder<S: FileSink> {
     tree: TreeBuilder,
     depth: usize,
     holds_records: bool,
     holds_files: bool,
     records: Records,
-    sink: &'s mut S,
+    sink: S,
     sink_error: Option<S::Error>,
 }
 
@@ -88,9 +123,9 @@ enum Records {
     Done(Result<RecordList, DecodeError>),
 }
 
-impl<'s, S: FileSink> LineDecoder<'s, S> {
+impl<S: FileSink> LineDecoder<S> {
     /// A decoder of one line.
-    pub fn new(limits: &Limits, sink: &'s mut S) -> LineDecoder<'s, S> {
+    pub fn new(limits: &Limits, sink: S) -> LineDecoder<S> {
         LineDecoder {
             tree: TreeBuilder::new(limits),
             depth: 0,
@@ -102,10 +137,15 @@ impl<'s, S: FileSink> LineDecoder<'s, S> {
         }
     }
 
+    /// The sink, before the line is over.
+    pub fn sink(&mut self) -> &mut S {
+        &mut self.sink
+    }
+
     /// The line, once the parser has told that it is over.
     ///
     /// # Errors
-    /// If the sink refused a file.
+    /// If the sink refused a file or record.
     pub fn finish(self) -> Result<DecodedLine, S::Error> {
         if let Some(error) = self.sink_error {
             return Err(error);
@@ -164,11 +204,18 @@ fn no_records(problem: FieldProblem) -> DecodeError {
     FieldError::new("RECORD", problem).into()
 }
 
-impl<S: FileSink> Visitor for LineDecoder<'_, S> {
+impl<S: FileSink> Visitor for LineDecoder<S> {
     fn event(&mut self, event: Event<'_>) -> Result<(), ParseProblem> {
         match &mut self.records {
             Records::Open(decoder) => {
-                if decoder.event(&event)
+                let is_over = decoder.event(&event);
+                if S::TAKES_RECORDS
+                    && self.sink_error.is_none()
+                    && let Some((record, flags)) = decoder.take_record()
+                {
+                    self.sink_error = self.sink.record(record, flags).err();
+                }
+                if is_over
                     && let Records::Open(decoder) =
                         std::mem::replace(&mut self.records, Records::None)
                 {

@@ -3,7 +3,9 @@
 mod compact;
 
 use super::super::error::{DecodeError, RecordProblem};
-use super::{CREATED_MODSEQ_ENTRY, Record, RecordForm, RecordList, SAVE_DATE_ENTRY, THREAD_ENTRY};
+use super::{
+    CREATED_MODSEQ_ENTRY, FlagTable, Record, RecordForm, RecordList, SAVE_DATE_ENTRY, THREAD_ENTRY,
+};
 use crate::dlist::{Event, FieldProblem, parse_number};
 use crate::mail::{Annotation, ConversationId, Guid, ModSeq, SYSTEM_FLAG_NAMES, Uid, UnixTime};
 
@@ -13,6 +15,9 @@ use crate::mail::{Annotation, ConversationId, Guid, ModSeq, SYSTEM_FLAG_NAMES, U
 pub(in crate::protocol::command) struct RecordDecoder {
     form: RecordForm,
     list: RecordList,
+    /// Records so far, also those that were taken out.
+    count: usize,
+    last_uid: Uid,
     level: Level,
     /// Brackets open inside something that is of no interest.
     ignored: usize,
@@ -137,6 +142,8 @@ impl RecordDecoder {
         RecordDecoder {
             form,
             list: RecordList::default(),
+            count: 0,
+            last_uid: Uid(0),
             level: Level::default(),
             ignored: 0,
             record: PartialRecord::default(),
@@ -171,6 +178,13 @@ impl RecordDecoder {
         false
     }
 
+    /// Takes out a record that was kept, and shows the flags so far. Asked for after each event it
+    /// gives all records in their order.
+    pub(in crate::protocol::command) fn take_record(&mut self) -> Option<(Record, &FlagTable)> {
+        let record = self.list.records.pop()?;
+        Some((record, &self.list.flags))
+    }
+
     /// A decoder of something that is no list: it only waits for its end.
     pub(in crate::protocol::command) fn failed(error: DecodeError) -> RecordDecoder {
         RecordDecoder {
@@ -187,7 +201,7 @@ impl RecordDecoder {
     fn fail(&mut self, problem: RecordProblem) {
         if self.error.is_none() {
             self.error = Some(DecodeError::Record {
-                index: self.list.records.len(),
+                index: self.count,
                 uid: self.record.value.uid,
                 problem,
             });
@@ -301,7 +315,7 @@ impl RecordDecoder {
             self.field_fails(*missing, FieldProblem::Missing);
         }
         let uid = self.record.value.uid;
-        let last = self.list.records.last().map_or(Uid(0), |record| record.uid);
+        let last = self.last_uid;
         if uid <= last {
             self.fail(RecordProblem::NotAscending { after: last });
         }
@@ -311,6 +325,8 @@ impl RecordDecoder {
         }
         let mut record = std::mem::take(&mut self.record.value);
         record.annotations = std::mem::take(&mut self.record.annotations).into();
+        self.count += 1;
+        self.last_uid = uid;
         self.list.records.push(record);
     }
 
