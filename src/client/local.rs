@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use tempfile::SpooledTempFile;
 
+use crate::client::batches::PlannedBatches;
 use crate::client::error::SyncError;
-use crate::client::session::Shared;
 use crate::dlist::LiteralStyle;
 use crate::exchange::{Records, compared_state, intermediate_item, mailbox_item};
 use crate::mail::{
@@ -15,13 +15,13 @@ use crate::mail::{
 };
 use crate::plan::folders::{Fate, LocalFolder, RemoteFolder};
 use crate::plan::update::{
-    Batch, BatchSearch, Difference, Mark, Selection, TakeOver, difference, lost_history, take_over,
+    Batch, Difference, Mark, Selection, TakeOver, difference, lost_history, take_over,
 };
 use crate::protocol::command::{MailboxItem, MailboxWriter, RecordForm, Since};
 use crate::spool::SpoolError;
 use crate::spool::annotations::{AnnotationDb, Scope};
 use crate::spool::disk::LockKind;
-use crate::spool::mailbox::{HeaderUpdate, Mailbox, WritableMailbox};
+use crate::spool::mailbox::{HeaderUpdate, Mailbox, StoredRecord, WritableMailbox};
 use crate::spool::mailboxes::{Deleted, MailboxEntry, MailboxList};
 use crate::spool::store::Store;
 
@@ -33,6 +33,7 @@ pub struct Local {
     readers: Arc<Store>,
     list: MailboxList,
     annotations: AnnotationDb,
+    batches: PlannedBatches,
 }
 
 /// How an update is computed.
@@ -107,16 +108,18 @@ pub struct Upload {
 const IN_MEMORY: usize = 1 << 20;
 
 impl Local {
-    /// Opens what each connection has for itself.
+    /// Opens what each connection has for itself. Mailboxes are read in `readers`, the same store
+    /// with other waits.
     ///
     /// # Errors
     /// If the mailbox list or the annotations cannot be opened.
-    pub fn open(shared: &Shared) -> Result<Local, SyncError> {
+    pub fn open(store: &Arc<Store>, readers: &Arc<Store>) -> Result<Local, SyncError> {
         Ok(Local {
-            store: Arc::clone(&shared.store),
-            readers: Arc::clone(&shared.brief_store),
-            list: shared.store.mailbox_list()?,
-            annotations: shared.store.annotations()?,
+            store: Arc::clone(store),
+            readers: Arc::clone(readers),
+            list: store.mailbox_list()?,
+            annotations: store.annotations()?,
+            batches: PlannedBatches::default(),
         })
     }
 
@@ -306,10 +309,11 @@ impl Local {
         }
         let annotations = self.mailbox_annotations(&entry)?;
         let store = Arc::clone(&self.readers);
+        let batches = &mut self.batches;
         let prepared = read(&store, &entry, |mailbox| {
             let mut item = mailbox_item(&entry, mailbox, annotations);
             item.partition.clone_from(&folder.partition);
-            update_of(&store, mailbox, item, remote, style)
+            update_of(&store, mailbox, batches, item, remote, style)
         })?;
         Ok(prepared.unwrap_or(Preparation::Vanished))
     }
@@ -472,6 +476,7 @@ pub fn mark_of(item: &MailboxItem) -> Mark {
 fn update_of(
     store: &Store,
     mailbox: &Mailbox<'_>,
+    batches: &mut PlannedBatches,
     mut item: MailboxItem,
     remote: Option<&MailboxItem>,
     style: Style,
@@ -496,17 +501,30 @@ fn update_of(
     if style.everything {
         mark.highest_modseq = ModSeq(0);
     }
-    let batch = find_batch(mailbox, mark, mark_of(&item), style)?;
+    let size = if style.is_delta { style.batch_size } else { 0 };
+    let planned = batches.next(mailbox, mark, size)?;
     item.since = remote
         .filter(|remote| style.is_delta && remote.highest_modseq != ModSeq(0))
         .map(|remote| Since {
             modseq: remote.highest_modseq,
             crc: remote.crc,
         });
-    if let Some(batch) = batch {
-        limit_to(&mut item, batch, remote);
-    }
-    let (body, uploads) = write_body(mailbox, &item, Selection { mark, batch }, style.form)?;
+    let batch = planned.map(|(batch, _)| batch);
+    let selection = Selection { mark, batch };
+    let (body, uploads) = match planned {
+        None => write_body(mailbox, &item, selection, style.form, mailbox.records())?,
+        Some((batch, late)) => {
+            limit_to(&mut item, batch, remote);
+            let late = mailbox.records_of(late.iter().copied());
+            let new = mailbox.records_after(mark.last_uid)?;
+            let is_in_batch = |stored: &Result<StoredRecord, SpoolError>| {
+                let uid = stored.as_ref().map(|stored| stored.record.uid);
+                uid.map_or(true, |uid| uid <= batch.last_uid)
+            };
+            let records = late.chain(new.take_while(is_in_batch));
+            write_body(mailbox, &item, selection, style.form, records)?
+        }
+    };
     Ok(Preparation::Send(Box::new(Update {
         item,
         body,
@@ -514,24 +532,6 @@ fn update_of(
         is_partial: batch.is_some(),
         difference,
     })))
-}
-
-fn find_batch(
-    mailbox: &Mailbox<'_>,
-    remote: Mark,
-    local: Mark,
-    style: Style,
-) -> Result<Option<Batch>, SyncError> {
-    let new = local.last_uid.0.saturating_sub(remote.last_uid.0);
-    if style.batch_size == 0 || !style.is_delta || new <= style.batch_size {
-        return Ok(None);
-    }
-    let mut search = BatchSearch::new(style.batch_size, remote);
-    for stored in mailbox.records_after(remote.last_uid)? {
-        let stored = stored?;
-        search.see(&stored, stored.record.has_file());
-    }
-    Ok(search.finish(local))
 }
 
 /// Makes the item that of a partial update (algorithm §5.8).
@@ -550,12 +550,14 @@ fn limit_to(item: &mut MailboxItem, batch: Batch, remote: Option<&MailboxItem>) 
         .unwrap_or_default();
 }
 
-/// Writes the argument of APPLY MAILBOX, and collects the files that go with it.
+/// Writes the argument of APPLY MAILBOX with those of the records that are selected, and collects
+/// the files that go with it.
 fn write_body(
     mailbox: &Mailbox<'_>,
     item: &MailboxItem,
     selection: Selection,
     form: RecordForm,
+    stored: impl Iterator<Item = Result<StoredRecord, SpoolError>>,
 ) -> Result<(SpooledTempFile, Vec<Upload>), SyncError> {
     let failed = |source| SyncError::Io {
         what: format!("{}: cannot keep the update in a temporary file", item.name),
@@ -566,7 +568,7 @@ fn write_body(
     let mut uploads = Vec::new();
     let mut octets = Vec::new();
     let mut writer = MailboxWriter::begin(&mut octets, item, form, LiteralStyle::Plus);
-    for stored in mailbox.records() {
+    for stored in stored {
         let stored = stored?;
         let Some(modseq) = selection.modseq_to_send(&stored) else {
             continue;
@@ -591,3 +593,6 @@ fn write_body(
     body.write_all(&octets).map_err(failed)?;
     Ok((body, uploads))
 }
+
+#[cfg(test)]
+mod tests;

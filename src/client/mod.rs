@@ -4,6 +4,7 @@
 //! replicates users, mailboxes, or what the sync log names.
 
 mod activity;
+mod batches;
 mod cache;
 mod connect;
 mod crew;
@@ -28,6 +29,8 @@ mod session;
 mod stop;
 mod summary;
 mod suspicion;
+#[cfg(test)]
+mod test_store;
 mod unchanged;
 mod upload;
 mod user;

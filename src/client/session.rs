@@ -269,7 +269,7 @@ impl Session {
     /// # Errors
     /// If the store that they name cannot be opened.
     pub fn renewed(&mut self, shared: Arc<Shared>) -> Result<(), SyncError> {
-        self.local = Local::open(&shared)?;
+        self.local = Local::open(&shared.store, &shared.brief_store)?;
         self.memory = shared.memory()?;
         self.shared = shared;
         self.wait_for_locks(self.patient);

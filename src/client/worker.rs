@@ -208,7 +208,7 @@ impl Dialer {
 fn open_session(shared: &Arc<Shared>, connected: Connected) -> Result<Session, SyncError> {
     Ok(Session::new(
         Arc::clone(shared),
-        Local::open(shared)?,
+        Local::open(&shared.store, &shared.brief_store)?,
         connected.peer,
         connected.scripts_are_messages,
         shared.memory()?,

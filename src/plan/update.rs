@@ -230,6 +230,16 @@ pub struct Batch {
     pub highest_modseq: ModSeq,
 }
 
+impl Batch {
+    /// How far the replica has come when it has the batch.
+    pub fn mark(self) -> Mark {
+        Mark {
+            last_uid: self.last_uid,
+            highest_modseq: self.highest_modseq,
+        }
+    }
+}
+
 impl Selection {
     /// The modseq with which the record is sent; `None` if it is not sent.
     pub fn modseq_to_send(&self, record: &impl RecordFacts) -> Option<ModSeq> {
@@ -251,55 +261,6 @@ impl Selection {
     /// Whether the replica needs the record's file, if there is one and it was not staged yet.
     pub fn needs_file(&self, record: &impl RecordFacts) -> bool {
         record.uid() > self.mark.last_uid && self.modseq_to_send(record).is_some()
-    }
-}
-
-/// Finds the end of a partial update in one walk over the records (algorithm §5.8).
-#[derive(Clone, Copy, Debug)]
-pub struct BatchSearch {
-    size: u32,
-    mark: Mark,
-    files: u32,
-    end: Uid,
-    lowest_modseq_behind: Option<ModSeq>,
-}
-
-impl BatchSearch {
-    /// A search for a batch of `size` messages beyond the mark.
-    pub fn new(size: u32, mark: Mark) -> BatchSearch {
-        BatchSearch {
-            size,
-            mark,
-            files: 0,
-            end: Uid(0),
-            lowest_modseq_behind: None,
-        }
-    }
-
-    /// Takes the next record, ascending by UID.
-    pub fn see(&mut self, record: &impl RecordFacts, has_file: bool) {
-        if record.uid() <= self.mark.last_uid {
-            return;
-        }
-        if self.files >= self.size {
-            let lowest = self.lowest_modseq_behind.get_or_insert(record.modseq());
-            *lowest = (*lowest).min(record.modseq());
-        } else if has_file {
-            self.files += 1;
-            self.end = record.uid();
-        }
-    }
-
-    /// The batch, if the records allow a partial update at all.
-    pub fn finish(self, local: Mark) -> Option<Batch> {
-        let behind = self.lowest_modseq_behind?;
-        let highest_modseq = ModSeq(behind.0.saturating_sub(1)).min(local.highest_modseq);
-        let advances =
-            highest_modseq > self.mark.highest_modseq && highest_modseq < local.highest_modseq;
-        (self.size > 0 && advances).then_some(Batch {
-            last_uid: self.end,
-            highest_modseq,
-        })
     }
 }
 
@@ -440,14 +401,6 @@ mod tests {
         }
     }
 
-    fn search(records: &[Record], size: u32, remote: Mark, local: Mark) -> Option<Batch> {
-        let mut search = BatchSearch::new(size, remote);
-        for record in records {
-            search.see(record, true);
-        }
-        search.finish(local)
-    }
-
     #[test]
     fn a_complete_update_takes_what_changed_since() {
         let selection = Selection {
@@ -458,51 +411,5 @@ mod tests {
         assert_eq!(selection.modseq_to_send(&Record(1, 6)), Some(ModSeq(6)));
         assert!(!selection.needs_file(&Record(1, 6)));
         assert!(selection.needs_file(&Record(3, 7)));
-    }
-
-    #[test]
-    fn a_batch_ends_where_later_messages_have_later_modseqs() {
-        let records = [
-            Record(1, 2),
-            Record(2, 9),
-            Record(3, 4),
-            Record(4, 5),
-            Record(5, 6),
-        ];
-        let batch = search(&records, 3, Mark::default(), mark(5, 9)).unwrap();
-        assert_eq!(
-            batch,
-            Batch {
-                last_uid: Uid(3),
-                highest_modseq: ModSeq(4)
-            }
-        );
-        let selection = Selection {
-            mark: Mark::default(),
-            batch: Some(batch),
-        };
-        let sent: Vec<_> = records
-            .iter()
-            .map(|record| selection.modseq_to_send(record).map(|m| m.0))
-            .collect();
-        assert_eq!(sent, [Some(2), Some(4), Some(4), None, None]);
-        // The next update brings what was held back, with its own modseq.
-        let rest = Selection {
-            mark: mark(3, 4),
-            batch: None,
-        };
-        let sent: Vec<_> = records
-            .iter()
-            .map(|record| rest.modseq_to_send(record).map(|m| m.0))
-            .collect();
-        assert_eq!(sent, [None, Some(9), None, Some(5), Some(6)]);
-    }
-
-    #[test]
-    fn no_batch_where_it_would_not_advance() {
-        let records = [Record(1, 5), Record(2, 4), Record(3, 1)];
-        assert_eq!(search(&records, 2, Mark::default(), mark(3, 5)), None);
-        assert_eq!(search(&records, 3, Mark::default(), mark(3, 5)), None);
-        assert_eq!(search(&records, 0, Mark::default(), mark(3, 5)), None);
     }
 }

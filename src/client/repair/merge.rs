@@ -353,3 +353,6 @@ fn note(mailbox: &MailboxName, uid: Uid, reason: Reason) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,15 +12,14 @@ use crate::plan::apply::{
     UpdateHeader, check_header, check_result, destination,
 };
 use crate::plan::attempts::{Attempt, Attempts, Next, Outcome};
+use crate::plan::batches::BatchSearch;
 use crate::plan::folders::{
     Fate, Finding, FolderPlan, LocalFolder, Rearrangement, RemoteFolder, compare,
 };
 use crate::plan::merge::{
     Counters, Merge, MergeContext, MergeStep, MergedCounters, Take, merge_counters,
 };
-use crate::plan::update::{
-    Batch, BatchSearch, Mark, Selection, difference, lost_history, take_over,
-};
+use crate::plan::update::{Batch, Mark, Selection, difference, lost_history, take_over};
 
 /// What the server does with an update whose result has the wrong CRC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -273,7 +272,9 @@ impl Replication {
             for record in ours.records.values() {
                 search.see(record, !record.expunged);
             }
-            let batch = search.finish(mark_of(ours)).filter(|_| is_delta);
+            let batches = search.finish(mark_of(ours));
+            let batch = batches.after(mark).filter(|_| is_delta);
+            let batch = batch.map(|(batch, _)| batch);
             let update = update_of(name, ours, Selection { mark, batch }, since);
             self.changes_sent += 1;
             match (self.apply(replica, &update), batch) {

@@ -29,7 +29,7 @@ use crate::spool::SpoolError;
 use crate::spool::disk::LockKind;
 use crate::spool::lock::UserLock;
 use crate::spool::mailbox::{
-    HeaderUpdate, Preparation, Prepared, RecordState, Source, WritableMailbox,
+    HeaderUpdate, Preparation, Prepared, RecordState, Source, StoredRecord, WritableMailbox,
 };
 use crate::spool::mailboxes::MailboxEntry;
 use crate::spool::synclog::LogItem;
@@ -423,9 +423,15 @@ fn decide_records(
         StepError::Refused(refusal) => refused(name)(refusal),
         StepError::Unreadable(error) => Failure::Store(error),
     };
+    let list = &update.list.records;
+    // In force mode the replica's last record counts, whatever the update is about.
+    let replica: Box<dyn Iterator<Item = Result<StoredRecord, SpoolError>>> = match engine.force {
+        true => Box::new(mailbox.records()),
+        false => Box::new(mailbox.records_of(list.iter().map(|record| record.uid))),
+    };
     let mut steps = Steps::new(
-        mailbox.records(),
-        update.list.records.iter().map(Ok),
+        replica,
+        list.iter().map(Ok),
         Limits {
             update_last_uid: update.item.last_uid,
             replica_last_uid,

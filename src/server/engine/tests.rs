@@ -232,3 +232,40 @@ fn nothing_is_named_before_it_is_durable() {
     assert!(records.iter().max() < Some(&synced[0]));
     assert!(synced[0] < header[0] && header[0] < synced[1]);
 }
+
+/// What a batch costs does not depend on how much of the mailbox came before it.
+#[test]
+fn an_update_reads_what_it_is_about() {
+    let octets_read = |old: u32| {
+        let directory = tempfile::tempdir().unwrap();
+        let expunged = |uid: u32, modseq: u64| Record {
+            expunged: true,
+            ..record(uid, modseq, SystemFlags::empty())
+        };
+        let mut before = engine(directory.path(), Disk::default());
+        let records = (1..=old).map(|uid| expunged(uid, 2));
+        update(&mut before, old, 2, records.collect());
+        drop(before);
+        let recorder = Recorder::new(directory.path()).unwrap();
+        let mut engine = engine(directory.path(), Disk::default().recorded_by(&recorder));
+        let early = [5, old / 2].map(|uid| expunged(uid, 3));
+        let new = (old + 1..=old + 20).map(|uid| expunged(uid, 3));
+        update(
+            &mut engine,
+            old + 20,
+            3,
+            early.into_iter().chain(new).collect(),
+        );
+        let steps = recorder.steps();
+        let index = steps.iter().find_map(|step| match step {
+            Step::Write { path, .. } if file_name(path) == "cyrus.index" => Some(path.clone()),
+            _ => None,
+        });
+        recorder.octets_read(&index.unwrap())
+    };
+    let (few, many) = (octets_read(2_000), octets_read(16_000));
+    assert!(
+        few > 0 && many < few + few / 4,
+        "{few} octets of 2,000 records, {many} of 16,000"
+    );
+}

@@ -90,6 +90,7 @@ impl DiskFile {
                 Err(error) => return Err(error).named("read", &self.path),
             }
         }
+        self.tell_read(done);
         Ok(done)
     }
 
@@ -97,7 +98,15 @@ impl DiskFile {
     pub fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
         self.file
             .read_exact_at(buffer, offset)
-            .named("read", &self.path)
+            .named("read", &self.path)?;
+        self.tell_read(buffer.len());
+        Ok(())
+    }
+
+    fn tell_read(&self, octets: usize) {
+        if let Some(recorder) = &self.disk.settings.recorder {
+            recorder.read(&self.path, octets);
+        }
     }
 
     /// Writes all of `data` at `offset`.

@@ -108,6 +108,7 @@ struct State {
     now: Model,
     steps: Vec<Step>,
     last: usize,
+    octets_read: BTreeMap<PathBuf, u64>,
 }
 
 impl Recorder {
@@ -120,6 +121,7 @@ impl Recorder {
             now: model,
             steps: Vec::new(),
             last: usize::MAX,
+            octets_read: BTreeMap::new(),
         };
         Ok(Recorder {
             state: Arc::new(Mutex::new(state)),
@@ -144,6 +146,16 @@ impl Recorder {
     /// The changes in their order.
     pub fn steps(&self) -> Vec<Step> {
         self.lock().steps.clone()
+    }
+
+    /// How many octets of the file that was opened under this name were read.
+    pub fn octets_read(&self, path: &Path) -> u64 {
+        self.lock().octets_read.get(path).copied().unwrap_or(0)
+    }
+
+    pub(super) fn read(&self, path: &Path, octets: usize) {
+        let mut state = self.lock();
+        *state.octets_read.entry(path.to_owned()).or_default() += octets as u64;
     }
 
     /// Writes into the empty directory `target` what the disk could hold if the power was cut

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use super::cache::{self, Extent, PREAMBLE};
 use super::header::{MAGIC, MailboxHeader};
-use super::open::{Mailbox, Records};
+use super::open::Mailbox;
 use super::place::MailboxPlace;
 use super::record::IndexRecord;
+use super::records::Records;
 use super::version::{FormatError, read_u32};
 use crate::mail::SyncCrc;
 use crate::spool::SpoolError;

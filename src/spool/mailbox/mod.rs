@@ -29,6 +29,7 @@ mod open;
 mod place;
 mod pseudo;
 mod record;
+mod records;
 mod redo;
 mod relocate;
 #[cfg(test)]
@@ -44,7 +45,8 @@ pub use commit::Committed;
 pub use header::{FlagTable, FlagTableFull, MailboxHeader};
 pub use index_header::{IndexHeader, MAX_HEADER_SIZE};
 pub use lifecycle::NewMailbox;
-pub use open::{Mailbox, MailboxSettings, Mailboxes, Records, StoredRecord, WritableMailbox};
+pub use open::{Mailbox, MailboxSettings, Mailboxes, StoredRecord, WritableMailbox};
 pub use place::MailboxPlace;
 pub use record::{IndexRecord, MAX_RECORD_SIZE, UserFlags};
+pub use records::{Records, RecordsOf};
 pub use version::{FormatError, IndexVersion};

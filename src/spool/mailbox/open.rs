@@ -10,7 +10,8 @@ use super::header::MailboxHeader;
 use super::integrity;
 use super::message_annotations::MessageAnnotations;
 use super::place::MailboxPlace;
-use super::record::{IndexRecord, uid_of};
+use super::record::IndexRecord;
+use super::records::{Records, RecordsOf};
 use super::redo;
 use super::totals::{Accounting, Totals};
 use super::version::FormatError;
@@ -275,7 +276,15 @@ impl Mailbox<'_> {
     /// # Errors
     /// If the index cannot be read.
     pub fn records_after(&self, uid: Uid) -> Result<Records<'_>, SpoolError> {
-        Ok(Records::new(self, self.first_above(uid)?))
+        let mut records = Records::new(self, 0);
+        records.search_above(uid)?;
+        Ok(records)
+    }
+
+    /// The records of these ascending UIDs, as far as they exist. Others are passed over, so that
+    /// few records of a large mailbox are found without reading all.
+    pub fn records_of<I: Iterator<Item = Uid>>(&self, uids: I) -> RecordsOf<'_, I> {
+        RecordsOf::new(Records::new(self, 0), uids)
     }
 
     /// The record of a UID.
@@ -368,98 +377,5 @@ impl Mailbox<'_> {
     /// Has the annotations read anew, after they were changed.
     pub(super) fn forget_annotations(&self) {
         self.annotations.replace(None);
-    }
-
-    /// The number of the first record with a UID above `uid`.
-    fn first_above(&self, uid: Uid) -> Result<u32, SpoolError> {
-        let (mut low, mut high) = (0, self.index_header.record_count);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let mut bytes = [0; 4];
-            let offset = record_offset(&self.index_header, middle);
-            self.index.read_exact_at(offset, &mut bytes)?;
-            if uid_of(&bytes) <= uid {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        Ok(low)
-    }
-}
-
-/// Records read at a time.
-const PIECE: u32 = 512;
-
-/// The records of a mailbox, see [`Mailbox::records`].
-#[derive(Debug)]
-pub struct Records<'mailbox> {
-    index: &'mailbox DiskFile,
-    header: &'mailbox IndexHeader,
-    next: u32,
-    previous: Uid,
-    piece: Vec<u8>,
-    piece_start: u32,
-    failed: bool,
-}
-
-impl<'mailbox> Records<'mailbox> {
-    pub(super) fn new(mailbox: &'mailbox Mailbox<'_>, first: u32) -> Records<'mailbox> {
-        Records {
-            index: &mailbox.index,
-            header: &mailbox.index_header,
-            next: first,
-            previous: Uid(0),
-            piece: Vec::new(),
-            piece_start: first,
-            failed: false,
-        }
-    }
-
-    /// The next record that is in use; wiped slots have the UID 0.
-    fn advance(&mut self) -> Result<Option<StoredRecord>, SpoolError> {
-        let size = self.header.version.record_size();
-        while self.next < self.header.record_count {
-            let number = self.next;
-            let offset = record_offset(self.header, number);
-            let mut start = (number - self.piece_start) as usize * size;
-            if start >= self.piece.len() {
-                let count = PIECE.min(self.header.record_count - number);
-                self.piece.resize(count as usize * size, 0);
-                self.index.read_exact_at(offset, &mut self.piece)?;
-                self.piece_start = number;
-                start = 0;
-            }
-            let bytes = self.piece.get(start..start + size).unwrap_or_default();
-            let record = IndexRecord::decode(self.header.version, bytes)
-                .map_err(|error| error.at(self.index.path(), offset))?;
-            self.next = number + 1;
-            if record.uid == Uid(0) {
-                continue;
-            }
-            if record.uid <= self.previous {
-                let error = FormatError::Order {
-                    previous: self.previous.0,
-                    found: record.uid.0,
-                };
-                return Err(error.at(self.index.path(), offset));
-            }
-            self.previous = record.uid;
-            return Ok(Some(StoredRecord { number, record }));
-        }
-        Ok(None)
-    }
-}
-
-impl Iterator for Records<'_> {
-    type Item = Result<StoredRecord, SpoolError>;
-
-    fn next(&mut self) -> Option<Result<StoredRecord, SpoolError>> {
-        if self.failed {
-            return None;
-        }
-        let next = self.advance();
-        self.failed = next.is_err();
-        next.transpose()
     }
 }

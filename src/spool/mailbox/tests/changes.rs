@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::mail::{ConversationId, FlagName};
+use crate::spool::disk::Recorder;
 use crate::spool::layout::MailboxFile;
 use crate::spool::mailbox::test_vectors::{
     HEADER_LINE, INDEX_HEADER, INDEX_RECORD, cache_record, message, unhex,
@@ -314,6 +315,113 @@ fn records_are_found_by_uid() {
     let after = mailbox.records_after(Uid(3990)).unwrap();
     let uids: Vec<u32> = after.map(|stored| stored.unwrap().record.uid.0).collect();
     assert_eq!(uids, [3993, 3996, 3999]);
+}
+
+/// A mailbox of 5,000 records with the UIDs 3, 6, 9, ..., of which some slots are wiped.
+fn sparse(store: &Store) {
+    let user = store.user();
+    let mailbox = store.create(&user);
+    let mut changes = mailbox.prepare().unwrap();
+    let gone = RecordState {
+        expunged: true,
+        ..state(2, 100)
+    };
+    let guid = Guid::from_bytes([1; 20]);
+    for uid in (1..=5000).map(|number| number * 3) {
+        let source = Source::NoFile { size: uid };
+        changes.append(Uid(uid), &guid, &gone, source, &[]).unwrap();
+    }
+    let prepared = changes.finish().unwrap();
+    let (mailbox, _) = mailbox.commit(prepared, None, free_of_charge).unwrap();
+    let version = mailbox.index_header().version;
+    let (header, size) = (version.header_size(), version.record_size());
+    let mut wiped = Vec::new();
+    IndexRecord::default().encode(version, &mut wiped);
+    for number in (0..5000).filter(|number| number % 7 == 3 || (1000..1100).contains(number)) {
+        let offset = (header + number * size) as u64;
+        mailbox.index.write_at(offset, &wiped).unwrap();
+    }
+}
+
+#[test]
+fn some_records_are_found_as_by_reading_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::new(dir.path());
+    sparse(&store);
+    let user = store.user();
+    let mailbox = store.write(&user);
+    let all: Vec<Uid> = mailbox
+        .records()
+        .map(|stored| stored.unwrap().record.uid)
+        .collect();
+    for (first, step) in [
+        (0, 1),
+        (1, 2),
+        (2, 199),
+        (900, 31),
+        (3000, 3),
+        (2990, 70),
+        (14_900, 1),
+        (0, 14_999),
+    ] {
+        let wanted: Vec<Uid> = (first..16_000).step_by(step).map(Uid).collect();
+        let expected: Vec<Uid> = all
+            .iter()
+            .copied()
+            .filter(|uid| wanted.binary_search(uid).is_ok())
+            .collect();
+        let found = mailbox.records_of(wanted.iter().copied());
+        let found: Vec<Uid> = found.map(|stored| stored.unwrap().record.uid).collect();
+        assert_eq!(found, expected, "every {step}th from {first} on");
+    }
+    for uid in [0, 1, 9, 10, 2999, 3000, 3299, 3300, 3301, 14_999, 15_000] {
+        let expected = all.iter().filter(|found| **found > Uid(uid)).count();
+        assert_eq!(
+            mailbox.records_after(Uid(uid)).unwrap().count(),
+            expected,
+            "after {uid}"
+        );
+    }
+}
+
+#[test]
+fn few_records_of_many_are_found_without_reading_all() {
+    let dir = tempfile::tempdir().unwrap();
+    sparse(&Store::new(dir.path()));
+    let recorder = Recorder::new(dir.path()).unwrap();
+    let store = Store::on(
+        dir.path(),
+        Disk::default().recorded_by(&recorder),
+        Removal::Delayed,
+    );
+    let user = store.user();
+    let mailbox = store.write(&user);
+    let index = store.place.paths.file(MailboxFile::Index);
+    let whole = mailbox.index.len().unwrap();
+    let read = |use_it: &dyn Fn() -> usize| {
+        let before = recorder.octets_read(&index);
+        let count = use_it();
+        (count, recorder.octets_read(&index) - before)
+    };
+    let (count, octets) = read(&|| mailbox.records().count());
+    assert_eq!(
+        octets,
+        whole - mailbox.index_header().version.header_size() as u64
+    );
+    assert!(count > 4000);
+    let some = [30, 9003, 9006, 14_700].map(Uid);
+    let (count, octets) = read(&|| mailbox.records_of(some.into_iter()).count());
+    assert_eq!(count, 4);
+    assert!(octets < whole / 10, "{octets} octets of {whole}");
+    // The same number of records costs about the same wherever they are, together or apart.
+    let (_, together) = read(&|| mailbox.records_of((12_000..13_500).map(Uid)).count());
+    assert!(together < whole / 5, "{together} octets of {whole}");
+    let (_, apart) = read(&|| {
+        mailbox
+            .records_of((0..15_000).step_by(300).map(Uid))
+            .count()
+    });
+    assert!(apart < whole / 5, "{apart} octets of {whole}");
 }
 
 #[test]
