@@ -88,7 +88,9 @@ impl Lab {
 
     /// Runs a command of `cyrus-instance` and returns what it printed.
     pub fn instance(&self, command: &str, arguments: &[&str]) -> String {
+        // It would take that for the stock client.
         run(Command::new(tool("lab/cyrus-instance"))
+            .env_remove("CYRUS_SYNC_CLIENT_BIN")
             .arg(command)
             .arg(self.root())
             .args(arguments))
