@@ -19,10 +19,14 @@ pub(super) struct Suspicion {
     convicted: HashSet<MailboxName>,
     /// Connections lost since the replica took something.
     losses: u32,
+    /// Connections lost in all.
+    all_losses: u32,
 }
 
 /// How many connections in a row an item may cost without that the replica takes anything.
 const LOST_CONNECTIONS: u32 = 4;
+/// How many it may cost in all: what is taken again and again brings nobody forward.
+const MOST_LOST_CONNECTIONS: u32 = 32;
 
 impl Suspicion {
     /// Whether each mailbox is to be finished before the next begins.
@@ -57,7 +61,8 @@ impl Suspicion {
     pub fn goes_on_after_loss(&mut self) -> bool {
         self.careful = true;
         self.losses += 1;
-        self.losses < LOST_CONNECTIONS
+        self.all_losses += 1;
+        self.losses < LOST_CONNECTIONS && self.all_losses < MOST_LOST_CONNECTIONS
     }
 
     /// All else is done: whether there are mailboxes to be tried once more.
@@ -109,9 +114,15 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_is_taken_it_ends() {
+    fn losses_come_to_an_end() {
         let mut suspicion = Suspicion::default();
         let more = (0..).take_while(|_| suspicion.goes_on_after_loss()).count();
         assert_eq!(more as u32, LOST_CONNECTIONS - 1);
+        let mut suspicion = Suspicion::default();
+        let more = (0..).take_while(|_| {
+            suspicion.taken(&name("user.a"));
+            suspicion.goes_on_after_loss()
+        });
+        assert_eq!(more.count() as u32, MOST_LOST_CONNECTIONS - 1);
     }
 }

@@ -1,0 +1,112 @@
+"""Two stores of our own without any Cyrus, and our server before the second one."""
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+OWNER = ("cyrus", "mail")
+CONFIGURATION = """configdirectory: {0}/{1}/conf
+partition-default: {0}/{1}/spool
+sievedir: {0}/{1}/sieve
+servername: {1}.bench
+admins: repl
+sync_host: {0}/socket
+sync_authname: repl
+sync_password: none
+"""
+
+
+def add_options(parser):
+    parser.add_argument("--bin", required=True, type=pathlib.Path, help="where the programs are")
+    parser.add_argument("--dir", type=pathlib.Path, default=None, help="made, and kept (default: in /var/tmp, removed)")
+    parser.add_argument("--volatile", action="store_true", help="do not wait for the disk (needs eatmydata)")
+
+
+class TwoStores:
+    """A context: the programs, the stores `a` and `b`, and the server of `b` on a Unix socket."""
+
+    def __init__(self, options):
+        self.keep, self.server = options.dir is not None, None
+        self.place = options.dir or pathlib.Path(tempfile.mkdtemp(prefix="cyrus-sync-bench-", dir="/var/tmp"))
+        self.place.mkdir(exist_ok=True)
+        self.place.chmod(0o755)
+        as_root = os.geteuid() == 0
+        if as_root:
+            shutil.chown(self.place, *OWNER)
+        self.prefix = (["eatmydata"] if options.volatile else []) + (
+            ["setpriv", "--reuid=" + OWNER[0], "--regid=" + OWNER[1], "--clear-groups"] if as_root else [])
+        for name in ("sync_client", "sync_server", "syncctl"):
+            shutil.copy(options.bin / name, self.place)
+            os.chmod(self.place / name, 0o755)
+        owner = "cyrus_user: %s\ncyrus_group: %s\n" % OWNER if as_root else ""
+        for name in "ab":
+            (self.place / (name + ".conf")).write_text(CONFIGURATION.format(self.place, name) + owner)
+
+    def __enter__(self):
+        for name in "ab":
+            self.operator(name, "init")
+        return self
+
+    def __exit__(self, *_):
+        if self.server:
+            self.server.terminate()
+            self.server.wait()
+        if not self.keep:
+            shutil.rmtree(self.place, ignore_errors=True)
+
+    def command(self, program, name, *words):
+        return [*self.prefix, str(self.place / program), *words[:1], "-C", str(self.place / (name + ".conf")), *words[1:]]
+
+    def operator(self, name, *words):
+        """syncctl on the store of that name."""
+        subprocess.run(self.command("syncctl", name, *words), check=True, stdout=subprocess.DEVNULL)
+
+    def serve(self):
+        """Starts the server of b."""
+        socket = self.place / "socket"
+        self.server = subprocess.Popen(
+            [*self.prefix, "systemd-socket-activate", "-l", str(socket), str(self.place / "sync_server"), "-C", str(self.place / "b.conf")],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
+        while not socket.exists():
+            time.sleep(0.05)
+
+    def run(self, what, command):
+        """Runs a program; prints its time, its processor time and peak memory, and the server's."""
+        before, started = self.server_processor(), time.monotonic()
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd="/")
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            sys.exit("%s: status %d" % (what, status))
+        line = "%-26s %8.1f s; processor %.2f s, %.1f MiB" % (
+            what, time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+        if self.server:
+            line += "; server %.2f s, %.1f MiB so far" % (self.server_processor() - before, self.server_peak() / 1024)
+        print(line, flush=True)
+
+    def synchronise(self, what, *words):
+        self.run(what, [*self.prefix, str(self.place / "sync_client"), "-C", str(self.place / "a.conf"), "-o", "-A", *words])
+
+    def compare(self):
+        subprocess.run([*self.prefix, str(self.place / "syncctl"), "compare", str(self.place / "a.conf"), str(self.place / "b.conf")],
+                       check=True, stdout=subprocess.DEVNULL)
+        print("both stores are equal", flush=True)
+
+    def server_peak(self):
+        with open("/proc/%d/status" % self.server.pid) as status:
+            return next((int(line.split()[1]) for line in status if line.startswith("VmHWM")), 0)
+
+    def server_processor(self):
+        if not self.server:
+            return 0.0
+        with open("/proc/%d/stat" % self.server.pid) as stat:
+            fields = stat.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def write_mbox(path, first, count):
+    with open(path, "wb") as file:
+        for number in range(first, first + count):
+            file.write(b"From a@example.org Fri Jul 14 09:05:00 2023\nFrom: a@example.org\nSubject: %d\n\nNumber %d.\n\n" % (number, number))
