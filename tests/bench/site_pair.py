@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import bench
@@ -18,6 +19,8 @@ STOCK = os.path.join(os.environ.get("CYRUS_BIN", "/usr/lib/cyrus/bin"), "sync_cl
 RATE = 30
 # Users of whom both servers are compared.
 COMPARED = 200
+# Seconds until a run after many files were removed.
+AFTER_PURGE = 60
 # Octets that must stay free when the stores of earlier runs are kept.
 SPARE = 12 << 30
 
@@ -72,17 +75,17 @@ class Site:
         if self.store == job.store():
             return
         self.master.empty()
-        self.purge()
         users, mailboxes, each = job.store()
         self.lab("corpus.py", "deliver", "--imap", self.master.imap, "--users", str(users),
                  "--mailboxes", str(mailboxes), "--messages", str(each))
         self.store = job.store()
 
     def purge(self):
-        """Removes the stores of earlier runs: not right before one, since ext4 makes files slowly for minutes
+        """Removes the stores of earlier runs, when there is no room for more: ext4 makes files slowly for minutes
         after many were removed."""
         for instance in [self.master, *self.replicas.values()]:
             instance.call("purge")
+        time.sleep(AFTER_PURGE)
 
     def octets(self):
         total = 0
