@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::client::local::write;
-use crate::config::{Config, Environment};
 use crate::mail::{Guid, MailboxName, ModSeq, Partition, SystemFlags, Uid, UnixTime};
 use crate::spool::disk::{Disk, LockKind};
 use crate::spool::mailbox::{HeaderUpdate, RecordState, Source};
@@ -12,24 +11,11 @@ use crate::spool::mailboxes::MailboxEntry;
 use crate::spool::message::MessageParser;
 use crate::spool::staging::Staging;
 use crate::spool::store::Store;
+use crate::spool::store::testing::store_below;
 
 /// A store below `root`.
 pub fn store(root: &Path, disk: Disk) -> Arc<Store> {
-    for directory in ["conf/db", "conf/socket", "spool"] {
-        std::fs::create_dir_all(root.join(directory)).unwrap();
-    }
-    let settings = format!(
-        "configdirectory: {root}/conf\npartition-default: {root}/spool\ndefaultpartition: default\n\
-         servername: m.example.org\nadmins: cyrus\nexpunge_mode: immediate\n",
-        root = root.display()
-    );
-    let read = |path: &Path| match path.ends_with("imapd.conf") {
-        true => Ok(settings.clone().into_bytes()),
-        false => Err(std::io::ErrorKind::NotFound.into()),
-    };
-    let environment = Environment::default();
-    let config = Config::read(Path::new("/imapd.conf"), &environment, &read).unwrap();
-    Arc::new(Store::through(config, disk).unwrap())
+    store_below(root, disk, "expunge_mode: immediate\n")
 }
 
 /// The name of its mailbox.

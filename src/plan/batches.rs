@@ -140,33 +140,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mail::Guid;
     use crate::plan::update::Selection;
-
-    #[derive(Clone, Copy, Debug)]
-    struct Record(u32, u64);
-
-    impl RecordFacts for Record {
-        fn uid(&self) -> Uid {
-            Uid(self.0)
-        }
-        fn modseq(&self) -> ModSeq {
-            ModSeq(self.1)
-        }
-        fn guid(&self) -> Guid {
-            Guid::NULL
-        }
-        fn is_expunged(&self) -> bool {
-            false
-        }
-    }
-
-    fn mark(last_uid: u32, highest_modseq: u64) -> Mark {
-        Mark {
-            last_uid: Uid(last_uid),
-            highest_modseq: ModSeq(highest_modseq),
-        }
-    }
+    use crate::plan::update::tests::{Record, mark};
 
     fn plan(records: &[Record], size: u32, remote: Mark, local: Mark) -> Batches {
         let mut search = BatchSearch::new(size, remote);

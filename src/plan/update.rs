@@ -265,7 +265,7 @@ impl Selection {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::mail::Guid;
 
@@ -376,8 +376,9 @@ mod tests {
         );
     }
 
-    #[derive(Clone, Copy)]
-    struct Record(u32, u64);
+    /// A UID and a modseq.
+    #[derive(Clone, Copy, Debug)]
+    pub(in crate::plan) struct Record(pub u32, pub u64);
 
     impl RecordFacts for Record {
         fn uid(&self) -> Uid {
@@ -394,7 +395,7 @@ mod tests {
         }
     }
 
-    fn mark(last_uid: u32, highest_modseq: u64) -> Mark {
+    pub(in crate::plan) fn mark(last_uid: u32, highest_modseq: u64) -> Mark {
         Mark {
             last_uid: Uid(last_uid),
             highest_modseq: ModSeq(highest_modseq),

@@ -25,6 +25,8 @@ use super::{SpoolError, statuscache};
 use crate::config::{self, Config, LockNaming};
 use crate::mail::{Annotation, MailboxName, Namespace, UnixTime, UserId};
 
+#[cfg(test)]
+pub(crate) mod testing;
 mod users;
 
 pub use users::home_of;

@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::config::{Config, Environment};
 use crate::dlist::FileHeader;
 use crate::exchange::bare_item;
 use crate::mail::{
@@ -17,23 +16,10 @@ use crate::server::activity::Activity;
 use crate::server::reserve::StagingSink;
 use crate::spool::disk::{Disk, Recorder, Step};
 use crate::spool::message::MessageParser;
+use crate::spool::store::testing::store_below;
 
 fn engine(root: &Path, disk: Disk) -> Engine {
-    for directory in ["conf/db", "conf/socket", "spool"] {
-        std::fs::create_dir_all(root.join(directory)).unwrap();
-    }
-    let settings = format!(
-        "configdirectory: {root}/conf\npartition-default: {root}/spool\ndefaultpartition: default\n\
-         servername: r.example.org\nadmins: cyrus\n",
-        root = root.display()
-    );
-    let read = |path: &Path| match path.ends_with("imapd.conf") {
-        true => Ok(settings.clone().into_bytes()),
-        false => Err(std::io::ErrorKind::NotFound.into()),
-    };
-    let environment = Environment::default();
-    let config = Config::read(Path::new("/imapd.conf"), &environment, &read).unwrap();
-    Engine::new(Arc::new(Store::through(config, disk).unwrap())).unwrap()
+    Engine::new(store_below(root, disk, "")).unwrap()
 }
 
 fn content(uid: u32) -> Vec<u8> {

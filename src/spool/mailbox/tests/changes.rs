@@ -287,24 +287,31 @@ fn refused_changes_leave_no_trace() {
     assert!(error.to_string().contains("not prepared for this mailbox"));
 }
 
-#[test]
-fn records_are_found_by_uid() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::new(dir.path());
-    let user = store.user();
-    let mailbox = store.create(&user);
+/// Adds records of expunged messages without files, whose sizes are their UIDs.
+fn of_expunged(
+    mailbox: WritableMailbox<'_>,
+    uids: impl Iterator<Item = u32>,
+) -> WritableMailbox<'_> {
     let mut changes = mailbox.prepare().unwrap();
     let gone = RecordState {
         expunged: true,
         ..state(2, 100)
     };
     let guid = Guid::from_bytes([1; 20]);
-    for uid in (3..4000).step_by(3) {
+    for uid in uids {
         let source = Source::NoFile { size: uid };
         changes.append(Uid(uid), &guid, &gone, source, &[]).unwrap();
     }
     let prepared = changes.finish().unwrap();
-    let (mailbox, _) = mailbox.commit(prepared, None, free_of_charge).unwrap();
+    mailbox.commit(prepared, None, free_of_charge).unwrap().0
+}
+
+#[test]
+fn records_are_found_by_uid() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::new(dir.path());
+    let user = store.user();
+    let mailbox = of_expunged(store.create(&user), (3..4000).step_by(3));
     assert_eq!(mailbox.records().count(), 1333);
     for uid in [3, 6, 1536, 1539, 3999] {
         assert_eq!(mailbox.find(Uid(uid)).unwrap().unwrap().record.size, uid);
@@ -320,19 +327,7 @@ fn records_are_found_by_uid() {
 /// A mailbox of 5,000 records with the UIDs 3, 6, 9, ..., of which some slots are wiped.
 fn sparse(store: &Store) {
     let user = store.user();
-    let mailbox = store.create(&user);
-    let mut changes = mailbox.prepare().unwrap();
-    let gone = RecordState {
-        expunged: true,
-        ..state(2, 100)
-    };
-    let guid = Guid::from_bytes([1; 20]);
-    for uid in (1..=5000).map(|number| number * 3) {
-        let source = Source::NoFile { size: uid };
-        changes.append(Uid(uid), &guid, &gone, source, &[]).unwrap();
-    }
-    let prepared = changes.finish().unwrap();
-    let (mailbox, _) = mailbox.commit(prepared, None, free_of_charge).unwrap();
+    let mailbox = of_expunged(store.create(&user), (1..=5000).map(|number| number * 3));
     let version = mailbox.index_header().version;
     let (header, size) = (version.header_size(), version.record_size());
     let mut wiped = Vec::new();
