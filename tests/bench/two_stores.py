@@ -2,20 +2,24 @@
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 
 OWNER = ("cyrus", "mail")
-CONFIGURATION = """configdirectory: {0}/{1}/conf
-partition-default: {0}/{1}/spool
-sievedir: {0}/{1}/sieve
-servername: {1}.bench
+PASSWORD = "of-the-bench"
+CONFIGURATION = """configdirectory: {place}/{name}/conf
+partition-default: {place}/{name}/spool
+sievedir: {place}/{name}/sieve
+servername: {name}.bench
 admins: repl
-sync_host: {0}/socket
+sync_host: 127.0.0.1
+sync_port: {port}
 sync_authname: repl
-sync_password: none
+sync_password: {password}
+cyrus_sync_password_file: {place}/passwords
 """
 
 
@@ -25,8 +29,14 @@ def add_options(parser):
     parser.add_argument("--volatile", action="store_true", help="do not wait for the disk (needs eatmydata)")
 
 
+def free_port():
+    """A port of the loopback address that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
 class TwoStores:
-    """A context: the programs, the stores `a` and `b`, and the server of `b` on a Unix socket."""
+    """A context: the programs, the stores `a` and `b`, and the server of `b` on a loopback address."""
 
     def __init__(self, options):
         self.keep, self.server = options.dir is not None, None
@@ -42,12 +52,15 @@ class TwoStores:
             shutil.copy(options.bin / name, self.place)
             os.chmod(self.place / name, 0o755)
         owner = "cyrus_user: %s\ncyrus_group: %s\n" % OWNER if as_root else ""
+        self.port = free_port()
         for name in "ab":
-            (self.place / (name + ".conf")).write_text(CONFIGURATION.format(self.place, name) + owner)
+            configuration = CONFIGURATION.format(place=self.place, name=name, port=self.port, password=PASSWORD)
+            (self.place / (name + ".conf")).write_text(configuration + owner)
 
     def __enter__(self):
         for name in "ab":
             self.operator(name, "init")
+        self.operator("b", "passwd", "repl", input=PASSWORD + "\n")
         return self
 
     def __exit__(self, *_):
@@ -60,18 +73,23 @@ class TwoStores:
     def command(self, program, name, *words):
         return [*self.prefix, str(self.place / program), *words[:1], "-C", str(self.place / (name + ".conf")), *words[1:]]
 
-    def operator(self, name, *words):
+    def operator(self, name, *words, **options):
         """syncctl on the store of that name."""
-        subprocess.run(self.command("syncctl", name, *words), check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(self.command("syncctl", name, *words), check=True, stdout=subprocess.DEVNULL, text=True, **options)
 
     def serve(self):
         """Starts the server of b."""
-        socket = self.place / "socket"
         self.server = subprocess.Popen(
-            [*self.prefix, "systemd-socket-activate", "-l", str(socket), str(self.place / "sync_server"), "-C", str(self.place / "b.conf")],
+            [*self.prefix, "systemd-socket-activate", "-l", "127.0.0.1:%d" % self.port,
+             str(self.place / "sync_server"), "-C", str(self.place / "b.conf")],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
-        while not socket.exists():
+        while not self.listening():
             time.sleep(0.05)
+
+    def listening(self):
+        """Whether the server's port is bound; a connection would already be a session."""
+        with open("/proc/net/tcp") as table:
+            return any(line.split()[1].endswith(":%04X" % self.port) and line.split()[3] == "0A" for line in table)
 
     def run(self, what, command):
         """Runs a program; prints its time, its processor time and peak memory, and the server's."""
