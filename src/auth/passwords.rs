@@ -88,7 +88,7 @@ impl Verifiers {
             .map(|hash| ScramSecret::from_password(hash, password))
             .collect();
         let mut salt = [0; SALT];
-        aws_lc_rs::rand::fill(&mut salt).map_err(|_| wrong(&"no random octets"))?;
+        getrandom::fill(&mut salt).map_err(|_| wrong(&"no random octets"))?;
         let salt = SaltString::encode_b64(&salt).map_err(|error| wrong(&error))?;
         let hash = argon2id().hash_password(password, &salt);
         Ok(Verifiers {

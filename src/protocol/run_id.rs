@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use aws_lc_rs::rand;
-
 /// The name of a run: up to 64 hexadecimal digits in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RunId(Box<str>);
@@ -12,7 +10,7 @@ impl RunId {
     /// A name that no other run has.
     pub fn new() -> RunId {
         let mut octets = [0; 8];
-        if rand::fill(&mut octets).is_err() {
+        if getrandom::fill(&mut octets).is_err() {
             // Only the log suffers if two runs have one name.
             let now = jiff::Timestamp::now().as_nanosecond();
             octets = u64::try_from(now).unwrap_or_default().to_be_bytes();

@@ -79,10 +79,13 @@ fn restore_new(
     {
         return Err(Failure::Refused(Refusal::MailboxMoved));
     }
-    let ((unique_id, highest_modseq), uid_validity) = told.clone().unwrap_or_else(|| {
-        let fresh = UidValidity(UnixTime::now().0.saturating_add(1));
-        ((new_unique_id(), ModSeq(1)), fresh)
-    });
+    let ((unique_id, highest_modseq), uid_validity) = match told.clone() {
+        Some(told) => told,
+        None => {
+            let fresh = UidValidity(UnixTime::now().0.saturating_add(1));
+            ((new_unique_id()?, ModSeq(1)), fresh)
+        }
+    };
     let acl = match &request.acl {
         Some(acl) => acl.clone(),
         None => engine.store.inherited_acl(&mut engine.list, name)?,

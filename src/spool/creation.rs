@@ -19,11 +19,13 @@ use crate::mail::{
 pub const OWNER_RIGHTS: &str = "lrswipkxtecdan";
 
 /// An id of 24 characters, as 3.6 makes them (databases §9.6).
-pub fn new_unique_id() -> UniqueId {
+///
+/// # Errors
+/// If the system has no random octets.
+pub fn new_unique_id() -> Result<UniqueId, SpoolError> {
     let mut random = [0_u8; 24];
-    // The generator of the TLS library cannot fail once the system has booted.
-    let _ = aws_lc_rs::rand::fill(&mut random);
-    UniqueId::from_random(&random)
+    getrandom::fill(&mut random)?;
+    Ok(UniqueId::from_random(&random))
 }
 
 impl Store {
@@ -115,7 +117,7 @@ impl Store {
         let now = UnixTime::now();
         let entry = MailboxEntry {
             name: name.clone(),
-            unique_id: new_unique_id(),
+            unique_id: new_unique_id()?,
             mailbox_type: self.type_of_new(list, name, MailboxType::default())?,
             partition: Some(partition.clone()),
             server: None,

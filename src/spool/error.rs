@@ -63,6 +63,9 @@ pub enum SpoolError {
         /// What was found.
         what: String,
     },
+    /// The system has no random octets for the id of something new.
+    #[error("no random octets for a new id: {0}")]
+    Random(#[from] getrandom::Error),
     /// Something failed while a mailbox was being worked on.
     #[error("mailbox {mailbox}: {source}")]
     Mailbox {
@@ -107,6 +110,7 @@ impl SpoolError {
             | SpoolError::Change(_)
             | SpoolError::Name { .. }
             | SpoolError::Corrupt { .. }
+            | SpoolError::Random(_)
             | SpoolError::Unsupported { .. } => false,
         }
     }

@@ -5,7 +5,7 @@
 
 use std::num::NonZeroU32;
 
-use aws_lc_rs::{constant_time, digest, hmac, pbkdf2, rand};
+use aws_lc_rs::{constant_time, digest, hmac, pbkdf2};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
@@ -87,7 +87,7 @@ impl ScramSecret {
     /// If the system has no random octets.
     pub fn from_password(hash: ScramHash, password: &[u8]) -> Result<ScramSecret, Failure> {
         let mut salt = vec![0; RANDOM];
-        rand::fill(&mut salt).map_err(|_| Failure::Internal)?;
+        getrandom::fill(&mut salt).map_err(|_| Failure::Internal)?;
         Ok(ScramSecret::derive(hash, password, salt, ITERATIONS))
     }
 
@@ -165,14 +165,14 @@ impl ScramSecret {
     /// where it would with a wrong password.
     fn unknown(hash: ScramHash) -> Result<ScramSecret, Failure> {
         let mut password = Zeroizing::new([0; RANDOM]);
-        rand::fill(&mut password[..]).map_err(|_| Failure::Internal)?;
+        getrandom::fill(&mut password[..]).map_err(|_| Failure::Internal)?;
         ScramSecret::from_password(hash, &password[..])
     }
 }
 
-fn nonce() -> Result<String, aws_lc_rs::error::Unspecified> {
+fn nonce() -> Result<String, getrandom::Error> {
     let mut octets = [0; RANDOM];
-    rand::fill(&mut octets)?;
+    getrandom::fill(&mut octets)?;
     Ok(STANDARD.encode(octets))
 }
 

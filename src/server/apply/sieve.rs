@@ -124,8 +124,7 @@ pub fn put(engine: &mut Engine, script: &Script) -> Result<(), Failure> {
     let old = row_of(engine, user, &name)?;
     let id = match &old {
         Some(row) => row.id.clone(),
-        None => sieve::new_script_id()
-            .map_err(|_| refusal("the system gives no random numbers".to_owned()))?,
+        None => sieve::new_script_id().map_err(SpoolError::from)?,
     };
     let store = Arc::clone(&engine.store);
     let time = UnixTime::now();
@@ -348,7 +347,7 @@ fn open_or_create<'lock>(
     let entry = MailboxEntry {
         mailbox_type: engine.store.type_of_new(&mut engine.list, &name, kind)?,
         name,
-        unique_id: new_unique_id(),
+        unique_id: new_unique_id()?,
         partition: inbox.partition,
         server: None,
         uid_validity: UidValidity(UnixTime::now().0.saturating_add(1)),

@@ -197,10 +197,10 @@ impl ScriptMessage<'_> {
 ///
 /// # Errors
 /// If the system gives no random numbers.
-pub fn new_script_id() -> Result<String, aws_lc_rs::error::Unspecified> {
+pub fn new_script_id() -> Result<String, getrandom::Error> {
     const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let mut random = [0_u8; 24];
-    aws_lc_rs::rand::fill(&mut random)?;
+    getrandom::fill(&mut random)?;
     let letter = |byte: u8| LETTERS.get(usize::from(byte) % LETTERS.len());
     Ok(random
         .iter()
