@@ -15,9 +15,9 @@ use crate::config::{
     ChannelSettings, Config, ConfigError, Demand, HostSettings, LineSettings, ReplicaAddress,
     SaslSettings, TlsSettings,
 };
-use crate::dlist::Limits;
-use crate::protocol::command::{Answer, Apply, RecordForm};
-use crate::protocol::connection::{AuthenticationError, ClientConnection, ReplyError};
+use crate::dlist::{Limits, LiteralStyle};
+use crate::protocol::command::{Answer, Apply, NoFiles, RecordForm};
+use crate::protocol::connection::{AuthenticationError, ClientConnection, Login, ReplyError};
 use crate::protocol::greeting::SIEVE_MAILBOX;
 use crate::protocol::sasl::Mechanism;
 use crate::protocol::sasl::client::Policy;
@@ -87,6 +87,34 @@ struct Offer {
     run_id: bool,
     digest: bool,
     compact_records: bool,
+    /// The answer to what was sent ahead of the end of the login.
+    enabled: Option<Enabled>,
+}
+
+/// The answer to APPLY CAPABILITIES.
+struct Enabled {
+    names: Vec<String>,
+    /// How long it took.
+    answer_time: Duration,
+}
+
+impl Enabled {
+    fn of(answers: Vec<Answer>, asked: Instant) -> Enabled {
+        let names = answers.into_iter().filter_map(|answer| match answer {
+            Answer::Enabled(names) => Some(names),
+            _ => None,
+        });
+        Enabled {
+            names: names.flatten().collect(),
+            answer_time: asked.elapsed(),
+        }
+    }
+
+    fn has(&self, wanted: &str) -> bool {
+        self.names
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(wanted))
+    }
 }
 
 /// Longest line during the login.
@@ -178,6 +206,7 @@ impl Connector {
                     run_id: false,
                     digest: false,
                     compact_records: false,
+                    enabled: None,
                 };
                 self.begin(connection.into_stream(), Flavour::Csync, offer)
                     .await
@@ -285,6 +314,22 @@ impl Connector {
             // What was told before could have come from anybody.
             capabilities = connection.read_banner().await?;
         }
+        let capabilities = capabilities.with_extensions(self.extensions);
+        let compression = match (capabilities.zstd, capabilities.deflate) {
+            (true, _) => Some(Compression::Zstd),
+            (false, true) => Some(Compression::Deflate),
+            (false, false) => None,
+        };
+        let mut offer = Offer {
+            compressed: false,
+            sieve_mailbox: capabilities.sieve_mailbox,
+            unmailbox_id: capabilities.unmailbox_id,
+            run_id: capabilities.run_id,
+            digest: capabilities.digest,
+            compact_records: capabilities.compact_records,
+            enabled: None,
+        };
+        let mut sent_ahead = None;
         if login {
             let policy = Policy {
                 only: self.mechanisms.clone(),
@@ -300,28 +345,33 @@ impl Connector {
                 Mechanism::External => Default::default(),
                 _ => self.credentials()?,
             };
-            connection
-                .authenticate(&capabilities.mechanisms, &policy, user, password)
-                .await?;
+            let ahead = commands_ahead(&offer, compression);
+            let login = Login {
+                user,
+                password,
+                ahead: &ahead,
+            };
+            let offered = &capabilities.mechanisms;
+            let logged_in = connection.authenticate(offered, &policy, login).await?;
+            sent_ahead = logged_in.sent_ahead;
         }
-        let capabilities = capabilities.with_extensions(self.extensions);
-        let compression = match (capabilities.zstd, capabilities.deflate) {
-            (true, _) => Some(Compression::Zstd),
-            (false, true) => Some(Compression::Deflate),
-            (false, false) => None,
-        };
-        let compressed = match compression {
-            Some(compression) => self.compress(&mut connection, compression).await?,
-            None => false,
-        };
-        let offer = Offer {
-            compressed,
-            sieve_mailbox: capabilities.sieve_mailbox,
-            unmailbox_id: capabilities.unmailbox_id,
-            run_id: capabilities.run_id,
-            digest: capabilities.digest,
-            compact_records: capabilities.compact_records,
-        };
+        if let Some(asked) = sent_ahead
+            && offer.sieve_mailbox
+        {
+            let mut answers = Vec::new();
+            connection
+                .read_reply(&mut NoFiles, |answer| answers.push(answer))
+                .await
+                .map_err(ConnectError::Capabilities)?;
+            offer.enabled = Some(Enabled::of(answers, asked));
+        }
+        if let Some(compression) = compression {
+            let begun = match sent_ahead {
+                Some(_) => connection.begin_compression(compression, COMPRESSION).await,
+                None => connection.compress(compression, COMPRESSION).await,
+            };
+            offer.compressed = self.is_compressed(begun)?;
+        }
         self.begin(connection.into_stream(), Flavour::Csync, offer)
             .await
     }
@@ -334,12 +384,8 @@ impl Connector {
     }
 
     /// Without `-z` a refusal only costs bandwidth.
-    async fn compress(
-        &self,
-        connection: &mut ClientConnection,
-        compression: Compression,
-    ) -> Result<bool, ConnectError> {
-        match connection.compress(compression, COMPRESSION).await {
+    fn is_compressed(&self, begun: Result<(), ReplyError>) -> Result<bool, ConnectError> {
+        match begun {
             Ok(()) => Ok(true),
             Err(ReplyError::Stream(error)) => Err(error.into()),
             Err(error) => {
@@ -368,16 +414,15 @@ impl Connector {
         }
         let mut scripts_are_messages = false;
         if offer.sieve_mailbox {
-            let wanted = Apply::Capabilities(vec![SIEVE_MAILBOX.to_owned()]);
-            let asked = Instant::now();
-            let answers = peer.apply(&wanted).await?;
-            peer.answer_time = asked.elapsed();
-            scripts_are_messages = answers.iter().any(|answer| match answer {
-                Answer::Enabled(names) => names
-                    .iter()
-                    .any(|name| name.eq_ignore_ascii_case(SIEVE_MAILBOX)),
-                _ => false,
-            });
+            let enabled = match offer.enabled {
+                Some(enabled) => enabled,
+                None => {
+                    let asked = Instant::now();
+                    Enabled::of(peer.apply(&wanted_capabilities()).await?, asked)
+                }
+            };
+            peer.answer_time = enabled.answer_time;
+            scripts_are_messages = enabled.has(SIEVE_MAILBOX);
         }
         if self.force {
             peer.apply(&Apply::Force).await?;
@@ -387,6 +432,26 @@ impl Connector {
             scripts_are_messages,
         })
     }
+}
+
+fn wanted_capabilities() -> Apply {
+    Apply::Capabilities(vec![SIEVE_MAILBOX.to_owned()])
+}
+
+/// What a server of ours takes with the end of the login, so that it costs no round trips. Others
+/// may throw away what comes before they have told that the login is over.
+fn commands_ahead(offer: &Offer, compression: Option<Compression>) -> Vec<u8> {
+    let mut commands = Vec::new();
+    if !offer.run_id {
+        return commands;
+    }
+    if offer.sieve_mailbox {
+        wanted_capabilities().write(&mut commands, LiteralStyle::Plus);
+    }
+    if let Some(compression) = compression {
+        commands.extend_from_slice(compression.command().as_bytes());
+    }
+    commands
 }
 
 /// The mechanisms that the configuration limits a client to. Those that we do not have are left

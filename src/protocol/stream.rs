@@ -46,6 +46,11 @@ impl Compression {
         }
     }
 
+    /// The command that asks for it.
+    pub fn command(self) -> String {
+        format!("COMPRESS {}\r\n", self.name())
+    }
+
     /// The algorithm of that name, in any case.
     pub fn named(name: &str) -> Option<Compression> {
         [Compression::Deflate, Compression::Zstd]

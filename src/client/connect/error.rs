@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::client::peer::PeerError;
-use crate::protocol::connection::AuthenticationError;
+use crate::protocol::connection::{AuthenticationError, ReplyError};
 use crate::protocol::sasl::client::ClientError;
 use crate::protocol::stream::StreamError;
 use crate::protocol::tls::{HandshakeError, TlsError};
@@ -61,6 +61,9 @@ pub enum ConnectError {
     /// The replica refuses what a session begins with.
     #[error(transparent)]
     Refused(#[from] PeerError),
+    /// The replica has no answer to the first command, which went with the login.
+    #[error("APPLY CAPABILITIES: {0}")]
+    Capabilities(#[source] ReplyError),
     /// `-z` was given, and the replica has no compression.
     #[error("Failed to enable compression to server '{0}'")]
     NoCompression(String),

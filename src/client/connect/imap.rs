@@ -62,6 +62,7 @@ impl Connector {
             run_id: false,
             digest: false,
             compact_records: false,
+            enabled: None,
         };
         self.begin(stream, Flavour::Imap, offer).await
     }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io::Read;
+use std::time::Instant;
 
 use async_compression::Level;
 
@@ -88,6 +89,28 @@ pub enum AuthenticationError {
     Stream(#[from] StreamError),
 }
 
+/// Who logs in, and what goes on at once.
+#[derive(Clone, Copy)]
+pub struct Login<'a> {
+    /// The user.
+    pub user: &'a str,
+    /// The password; empty if a certificate stands for it.
+    pub password: &'a [u8],
+    /// Commands for a server that is known to take them before it has told that the login is
+    /// over. They go with the last message, if the mechanism has proved by then that the server
+    /// accepts it.
+    pub ahead: &'a [u8],
+}
+
+/// A login that succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoggedIn {
+    /// How.
+    pub mechanism: Mechanism,
+    /// When the commands went ahead, if they did; then their answers are due.
+    pub sent_ahead: Option<Instant>,
+}
+
 /// The client's end of a connection.
 #[derive(Debug)]
 pub struct ClientConnection {
@@ -137,16 +160,21 @@ impl ClientConnection {
         &mut self,
         offered: &[String],
         policy: &Policy,
-        user: &str,
-        password: &[u8],
-    ) -> Result<Mechanism, AuthenticationError> {
+        login: Login<'_>,
+    ) -> Result<LoggedIn, AuthenticationError> {
         let mechanism = policy.choose(offered)?;
-        let (mut exchange, initial) = Exchange::begin(mechanism, user, password)?;
+        let (mut exchange, initial) = Exchange::begin(mechanism, login.user, login.password)?;
         let initial = initial.as_ref().map(|message| message.as_slice());
         let mut line = wire::authenticate_line(mechanism.name(), initial);
+        let mut sent_ahead = None;
         loop {
-            let queue = self.stream.queue_secret();
-            queue.extend_from_slice(line.as_bytes());
+            self.stream
+                .queue_secret()
+                .extend_from_slice(line.as_bytes());
+            if exchange.server_is_verified() {
+                self.stream.queue().extend_from_slice(login.ahead);
+                sent_ahead = Some(Instant::now()).filter(|_| !login.ahead.is_empty());
+            }
             self.stream.flush().await?;
             let answer = self.stream.read_line(MAX_LINE).await?;
             if answer.starts_with(b"+") {
@@ -166,7 +194,10 @@ impl ClientConnection {
             return match Outcome::from_line(&answer) {
                 Outcome::Ok => {
                     exchange.succeeded()?;
-                    Ok(mechanism)
+                    Ok(LoggedIn {
+                        mechanism,
+                        sent_ahead,
+                    })
                 }
                 Outcome::No(_, text) | Outcome::Bad(text) | Outcome::Bye(text) => {
                     Err(AuthenticationError::Refused(text))
@@ -198,8 +229,20 @@ impl ClientConnection {
         compression: Compression,
         level: Level,
     ) -> Result<(), ReplyError> {
-        let command = format!("COMPRESS {}\r\n", compression.name());
-        self.simple(command.as_bytes()).await?;
+        self.send(compression.command().as_bytes()).await?;
+        self.begin_compression(compression, level).await
+    }
+
+    /// Switches to compression that was asked for, once the server has agreed.
+    ///
+    /// # Errors
+    /// As [`ClientConnection::compress`].
+    pub async fn begin_compression(
+        &mut self,
+        compression: Compression,
+        level: Level,
+    ) -> Result<(), ReplyError> {
+        success(&self.stream.read_line(MAX_LINE).await?)?;
         Ok(self.stream.compress(compression, level)?)
     }
 

@@ -3,7 +3,7 @@
 mod client;
 mod server;
 
-pub use client::{AuthenticationError, ClientConnection, ReplyError, Upload};
+pub use client::{AuthenticationError, ClientConnection, LoggedIn, Login, ReplyError, Upload};
 pub use server::{Access, Command, ReadError, ServerConnection, Verdict, Verifier};
 
 use std::io::Read;

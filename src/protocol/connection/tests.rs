@@ -321,11 +321,28 @@ fn every_mechanism_over_a_connection() {
                     ..Policy::default()
                 };
                 let offered = [mechanism.name().to_owned()];
-                let login = client.authenticate(&offered, &policy, "repl", password.as_bytes());
+                let ahead: &[u8] = b"NOOP\r\nNOOP\r\n";
+                let login = Login {
+                    user: "repl",
+                    password: password.as_bytes(),
+                    ahead,
+                };
+                let login = client.authenticate(&offered, &policy, login);
                 let (login, verdict) = tokio::join!(login, serve_authenticate(&mut server));
                 match (login, verdict) {
                     (Ok(used), Verdict::Authenticated(identity)) if right => {
-                        assert_eq!(used, mechanism);
+                        assert_eq!(used.mechanism, mechanism);
+                        // Only if the server was known to accept the login.
+                        let is_scram = matches!(mechanism, Mechanism::Scram(_));
+                        assert_eq!(used.sent_ahead.is_some(), is_scram);
+                        if is_scram {
+                            for _ in 0..2 {
+                                let next = server
+                                    .read_command(Access::Administrator, &mut NoFiles)
+                                    .await;
+                                assert!(matches!(next, Ok(Command::Noop)), "{next:?}");
+                            }
+                        }
                         assert_eq!(identity.authentication, "repl");
                     }
                     (Err(AuthenticationError::Refused(text)), Verdict::Failed(_)) if !right => {

@@ -100,6 +100,8 @@ enum State {
     ScramFinal(ClientFinal),
     /// All was said; the server may accept.
     Complete,
+    /// The same, and the server has proved who it is.
+    Verified,
     /// Nothing more can succeed.
     Failed,
 }
@@ -154,11 +156,17 @@ impl Exchange {
             }
             State::ScramFinal(client) => {
                 client.check(challenge)?;
-                self.state = State::Complete;
+                self.state = State::Verified;
                 Ok(Zeroizing::default())
             }
-            State::Complete | State::Failed => Err(ClientError::BadChallenge),
+            State::Complete | State::Verified | State::Failed => Err(ClientError::BadChallenge),
         }
+    }
+
+    /// Whether the server has proved that it knows the password, which it does only for a client
+    /// that it accepts (RFC 5802 §3).
+    pub fn server_is_verified(&self) -> bool {
+        matches!(self.state, State::Verified)
     }
 
     /// The server has accepted: was that the end of the exchange?
@@ -167,7 +175,7 @@ impl Exchange {
     /// If the server did not prove its identity where the mechanism demands it.
     pub fn succeeded(&self) -> Result<(), ClientError> {
         match self.state {
-            State::Complete => Ok(()),
+            State::Complete | State::Verified => Ok(()),
             _ => Err(ClientError::NotVerified),
         }
     }
