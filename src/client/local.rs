@@ -196,8 +196,8 @@ impl Local {
         Ok(folders)
     }
 
-    /// The states of all mailboxes of a user, as the replica must tell them for nothing to be
-    /// sent; `None` if there is no such state.
+    /// The entry of a user's INBOX and the states of all mailboxes, as the replica must tell them
+    /// for nothing to be sent; `None` if there is no such state.
     ///
     /// # Errors
     /// If the mailbox list or a mailbox cannot be read.
@@ -205,23 +205,27 @@ impl Local {
         &mut self,
         user: &UserId,
         partition: Option<&Partition>,
-    ) -> Result<Option<Vec<MailboxItem>>, SyncError> {
-        if !self.has_user(user)? {
-            return Ok(None);
-        }
+    ) -> Result<Option<(MailboxEntry, Vec<MailboxItem>)>, SyncError> {
         let store = Arc::clone(&self.store);
         let consistent = store
             .locks
             .user(user, LockKind::Shared)
             .map_err(SpoolError::from)?;
         let entries = self.list.of_user(user, Deleted::Include)?;
-        let mut items = Vec::new();
-        for entry in entries.iter().filter(|entry| is_replicated(entry)) {
-            if entry.is_intermediate() {
-                items.push(intermediate_item(entry));
-                continue;
-            }
-            let annotations = self.mailbox_annotations(entry)?;
+        let name = store.namespace().inbox_of(user);
+        let inbox = entries
+            .first()
+            .filter(|entry| entry.name == name && entry.is_real());
+        let Some(inbox) = inbox else {
+            return Ok(None);
+        };
+        let replicated = entries.iter().filter(|entry| is_replicated(entry));
+        let (intermediates, mailboxes): (Vec<&MailboxEntry>, Vec<&MailboxEntry>) =
+            replicated.partition(|entry| entry.is_intermediate());
+        let mut items: Vec<MailboxItem> =
+            intermediates.into_iter().map(intermediate_item).collect();
+        let annotations = store.annotations_of_mailboxes(&mut self.annotations, &mailboxes)?;
+        for (entry, annotations) in mailboxes.into_iter().zip(annotations) {
             let Some(mailbox) = store.open_for_reading(&consistent, entry)? else {
                 return Ok(None);
             };
@@ -233,7 +237,7 @@ impl Local {
             item.partition = item.partition.map(|own| partition.cloned().unwrap_or(own));
             items.push(item);
         }
-        Ok(Some(items))
+        Ok(Some((inbox.clone(), items)))
     }
 
     fn folder(

@@ -1,6 +1,6 @@
 //! What a user has beside mailboxes, and the server's annotations (algorithm §7).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Instant;
 
 use crate::client::error::SyncError;
@@ -458,11 +458,7 @@ impl Session {
     /// # Errors
     /// If it cannot be read.
     pub(super) fn seen_states(&mut self, user: &UserId) -> Result<Vec<SeenState>, SyncError> {
-        let Some(mut db) = self.seen_db(user)? else {
-            return Ok(Vec::new());
-        };
-        let states = db.all()?.into_iter();
-        Ok(states.map(|(id, state)| on_wire(id, state)).collect())
+        states_in(self.seen_db(user)?)
     }
 
     fn seen_db(&mut self, user: &UserId) -> Result<Option<SeenDb>, SyncError> {
@@ -478,11 +474,15 @@ impl Session {
         folders: &[LocalFolder],
         remote: &[Quota],
     ) -> Result<Quotas, SyncError> {
-        let roots = self.roots_of(user)?;
-        let names = folders.iter().map(|folder| &folder.name);
-        let used: HashSet<&MailboxName> = names
+        let names = || folders.iter().map(|folder| &folder.name);
+        let named = remote.iter().map(|quota| &quota.root);
+        let candidates = names()
+            .flat_map(QuotaRoot::candidates)
+            .chain(named.clone().map(QuotaRoot::of_mailbox));
+        let roots = self.quota_roots(user, candidates)?;
+        let used: HashSet<&MailboxName> = names()
             .filter_map(|name| root_of(name, &roots))
-            .chain(remote.iter().map(|quota| &quota.root))
+            .chain(named)
             .collect();
         let local = roots
             .iter()
@@ -496,33 +496,41 @@ impl Session {
         Ok(Quotas { local, remote })
     }
 
-    /// The roots in a user's tree that these mailboxes use.
+    /// Those of the roots that exist and are in a user's tree.
     ///
     /// # Errors
     /// If they cannot be read.
-    pub(super) fn quotas_in_use<'n>(
+    pub(super) fn quota_roots(
         &self,
         user: &UserId,
-        mailboxes: impl Iterator<Item = &'n MailboxName>,
+        candidates: impl Iterator<Item = QuotaRoot>,
     ) -> Result<Vec<Quota>, SyncError> {
-        let mut roots = self.roots_of(user)?;
-        let used: HashSet<MailboxName> = mailboxes
-            .filter_map(|name| root_of(name, &roots).cloned())
-            .collect();
-        roots.retain(|quota| used.contains(&quota.root));
-        Ok(roots)
-    }
-
-    /// All roots in a user's tree.
-    fn roots_of(&self, user: &UserId) -> Result<Vec<Quota>, SyncError> {
         let inbox = self.shared.store.namespace().inbox_of(user);
-        let roots = self.shared.store.quotas()?.list(inbox.as_str())?;
-        let inside = roots.into_iter().filter_map(|(root, quota)| {
-            let name = root.mailbox().filter(|name| name.is_within(&inbox))?;
-            Some(quota_on_wire(&name, quota.limits, quota.modseq))
-        });
-        Ok(inside.collect())
+        let is_inside =
+            |root: &QuotaRoot| root.mailbox().is_some_and(|name| name.is_within(&inbox));
+        let candidates: BTreeSet<QuotaRoot> = candidates.filter(is_inside).collect();
+        if candidates.is_empty() {
+            return Ok(Vec::new());
+        }
+        let roots = self.shared.store.quotas()?.existing(&candidates)?;
+        let on_wire = |(root, quota): (QuotaRoot, crate::spool::quota::Quota)| {
+            Some(quota_on_wire(&root.mailbox()?, quota.limits, quota.modseq))
+        };
+        Ok(roots.into_iter().filter_map(on_wire).collect())
     }
+}
+
+/// All states in a user's database.
+///
+/// # Errors
+/// If it cannot be read.
+pub(super) fn states_in(db: Option<SeenDb>) -> Result<Vec<SeenState>, SyncError> {
+    let states = match db {
+        Some(mut db) => db.all()?,
+        None => Vec::new(),
+    };
+    let states = states.into_iter();
+    Ok(states.map(|(id, state)| on_wire(id, state)).collect())
 }
 
 /// The root that counts a mailbox.

@@ -112,7 +112,7 @@ impl Shared {
             if self
                 .store
                 .disk
-                .metadata(&path)
+                .status(&path)
                 .map_err(SpoolError::from)?
                 .is_some()
             {

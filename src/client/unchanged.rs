@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 
 use crate::client::activity::Sent;
 use crate::client::error::SyncError;
+use crate::client::meta::states_in;
 use crate::client::peer::PeerError;
 use crate::client::session::Session;
 use crate::exchange::UserState;
 use crate::mail::UserId;
 use crate::protocol::command::{Answer, Get, StateDigest};
+use crate::spool::cyrusdb::Create;
+use crate::spool::quota::QuotaRoot;
+use crate::spool::store::home_of;
 
-/// Users in one request. While the replica works on one request, ours are compared with the
-/// answer to the last.
+/// Users in one request. Ours are worked out while the replica works on the same ones.
 const AT_ONCE: usize = 64;
 
 impl Session {
@@ -34,6 +37,9 @@ impl Session {
         users.clear();
         let mut result = Ok(());
         for (some, ticket) in requests {
+            let start = Instant::now();
+            let ours: Vec<Option<StateDigest>> =
+                some.iter().map(|user| self.digest_of(user)).collect();
             let digests = match self.peer.answer(ticket).await {
                 Ok(answers) => digests_of(answers),
                 Err(error) => {
@@ -42,10 +48,8 @@ impl Session {
                     continue;
                 }
             };
-            for user in some {
-                let start = Instant::now();
-                let theirs = digests.get(&user);
-                if theirs.is_some_and(|theirs| self.has_digest(&user, theirs)) {
+            for (user, ours) in some.into_iter().zip(ours) {
+                if ours.is_some() && ours.as_ref() == digests.get(&user) {
                     self.reporter().action(&format!("USER {user}"));
                     self.tell_user(&user, &Ok(()), start, Sent::default());
                 } else {
@@ -59,19 +63,18 @@ impl Session {
         result
     }
 
-    /// Whether our state of a user has this digest. If it cannot be told, or another process
-    /// replicates the user, it has not: the ordinary way then tells what is the matter.
-    fn has_digest(&mut self, user: &UserId, digest: &StateDigest) -> bool {
+    /// The digest of our state of a user. If it cannot be told, or another process replicates the
+    /// user, there is none: the ordinary way then tells what is the matter.
+    fn digest_of(&mut self, user: &UserId) -> Option<StateDigest> {
         let ours = self
             .shared
             .lock(Some(user), Duration::ZERO)
             .and_then(|_locked| self.state_of(user));
         match ours {
-            Ok(Some(state)) => state.digest() == *digest,
-            Ok(None) => false,
+            Ok(state) => state.map(UserState::digest),
             Err(error) => {
                 tracing::debug!(sync_user = %user, "no digest of {user}: {error}");
-                false
+                None
             }
         }
     }
@@ -80,14 +83,19 @@ impl Session {
     /// in any case.
     fn state_of(&mut self, user: &UserId) -> Result<Option<UserState>, SyncError> {
         let partition = self.shared.settings.partition.clone();
-        let Some(mailboxes) = self.local.mailboxes_of(user, partition.as_ref())? else {
+        let Some((inbox, mailboxes)) = self.local.mailboxes_of(user, partition.as_ref())? else {
             return Ok(None);
         };
-        let names = mailboxes.iter().map(|item| &item.name);
+        let (store, home) = (&self.shared.store, home_of(user, Some(&inbox)));
+        // As the replica does: the roots that the mailboxes themselves name.
+        let named = mailboxes
+            .iter()
+            .filter_map(|item| item.quota_root.as_deref());
+        let roots = named.filter_map(|root| QuotaRoot::parse(root).ok());
         Ok(Some(UserState {
-            quotas: self.quotas_in_use(user, names)?,
-            seen: self.seen_states(user)?,
-            subscriptions: self.shared.store.subscriptions(self.local.list(), user)?,
+            quotas: self.quota_roots(user, roots)?,
+            seen: states_in(store.seen_at(home, Create::No)?)?,
+            subscriptions: store.subscriptions_at(home, user)?,
             mailboxes,
         }))
     }

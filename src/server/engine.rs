@@ -113,14 +113,14 @@ impl Engine {
     /// The annotations of a mailbox itself.
     pub(super) fn annotations_of(
         &mut self,
-        entry: &MailboxEntry,
-    ) -> Result<Vec<Annotation>, SpoolError> {
+        entries: &[&MailboxEntry],
+    ) -> Result<Vec<Vec<Annotation>>, SpoolError> {
         let annotations = match self.annotations.take() {
             Some(annotations) => annotations,
             None => self.store.annotations()?,
         };
         let annotations = self.annotations.insert(annotations);
-        self.store.mailbox_annotations_in(annotations, entry)
+        self.store.annotations_of_mailboxes(annotations, entries)
     }
 
     /// The staging area, to which message files go while they arrive.

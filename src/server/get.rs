@@ -26,6 +26,8 @@ use crate::spool::lock::UserLock;
 use crate::spool::mailbox::Mailbox;
 use crate::spool::mailboxes::{Deleted, MailboxEntry};
 use crate::spool::quota::QuotaRoot;
+use crate::spool::seen::SeenDb;
+use crate::spool::store::home_of;
 
 /// GET USER: all mailboxes of a user, their quota roots, and then what GET META tells.
 pub fn user(engine: &mut Engine, user: &UserId, output: &mut Output<'_>) -> Result<(), Failure> {
@@ -46,7 +48,7 @@ pub fn user(engine: &mut Engine, user: &UserId, output: &mut Output<'_>) -> Resu
 
 /// GET META: seen state, subscriptions and, unless they travel as messages, Sieve scripts.
 pub fn meta(engine: &mut Engine, user: &UserId, output: &mut Output<'_>) -> Result<(), Failure> {
-    let seen = seen_of(engine, user)?;
+    let seen = states_in(engine.store.seen(&mut engine.list, user, Create::No)?)?;
     let subscriptions = engine.store.subscriptions(&mut engine.list, user)?;
     meta_lines(seen, subscriptions, output)?;
     scripts(engine, user, output)
@@ -78,10 +80,13 @@ pub fn digests(
 
 /// What GET USER tells, but Sieve scripts that do not travel as messages.
 fn state_of(engine: &mut Engine, user: &UserId) -> Result<UserState, Failure> {
-    let mailboxes = {
+    let (mailboxes, inbox) = {
         let lock = engine.store.locks.user(user, LockKind::Shared)?;
-        let entries = engine.list.of_user(user, Deleted::Include)?;
-        items_of(engine, &lock, &entries)?
+        let mut entries = engine.list.of_user(user, Deleted::Include)?;
+        let mailboxes = items_of(engine, &lock, &entries)?;
+        let name = engine.store.namespace().inbox_of(user);
+        entries.truncate(1);
+        (mailboxes, entries.pop().filter(|entry| entry.name == name))
     };
     let mut state = UserState {
         quotas: quotas_of(engine, &mailboxes)?,
@@ -89,8 +94,11 @@ fn state_of(engine: &mut Engine, user: &UserId) -> Result<UserState, Failure> {
         ..UserState::default()
     };
     if exists(&state) {
-        state.seen = seen_of(engine, user)?;
-        state.subscriptions = engine.store.subscriptions(&mut engine.list, user)?;
+        let store = &engine.store;
+        let inbox = store.home_mailbox_of(&mut engine.list, user, inbox)?;
+        let home = home_of(user, inbox.as_ref());
+        state.seen = states_in(store.seen_at(home, Create::No)?)?;
+        state.subscriptions = store.subscriptions_at(home, user)?;
     }
     Ok(state)
 }
@@ -115,8 +123,8 @@ fn quotas_of(engine: &Engine, mailboxes: &[MailboxItem]) -> Result<Vec<Quota>, F
     Ok(quotas)
 }
 
-fn seen_of(engine: &mut Engine, user: &UserId) -> Result<Vec<SeenState>, Failure> {
-    let Some(mut seen) = engine.store.seen(&mut engine.list, user, Create::No)? else {
+fn states_in(seen: Option<SeenDb>) -> Result<Vec<SeenState>, Failure> {
+    let Some(mut seen) = seen else {
         return Ok(Vec::new());
     };
     let states = seen.all()?.into_iter().map(|(unique_id, state)| SeenState {
@@ -208,12 +216,15 @@ fn items_of(
     lock: &UserLock,
     entries: &[MailboxEntry],
 ) -> Result<Vec<MailboxItem>, Failure> {
-    let mut items = Vec::new();
-    for entry in entries {
+    let is_told = |entry: &&MailboxEntry| {
         let hidden = entry.mailbox_type.kind == MailboxKind::Sieve && !engine.sieve_mailbox;
-        if entry.is_tombstone() || hidden {
-            continue;
-        }
+        !(entry.is_tombstone() || hidden)
+    };
+    let told: Vec<&MailboxEntry> = entries.iter().filter(is_told).collect();
+    // One that changes before its mailbox is opened is told with a later modseq: it is sent again.
+    let annotations = engine.annotations_of(&told)?;
+    let mut items = Vec::new();
+    for (entry, annotations) in told.into_iter().zip(annotations) {
         if entry.is_intermediate() {
             items.push(intermediate_item(entry));
             continue;
@@ -221,8 +232,6 @@ fn items_of(
         let store = Arc::clone(&engine.store);
         let opened = store.open_for_reading(lock, entry);
         if let Some(mailbox) = Engine::in_mailbox(&entry.name, opened)? {
-            let annotations = engine.annotations_of(entry);
-            let annotations = Engine::in_mailbox(&entry.name, annotations)?;
             engine.note_cleanup(&mailbox);
             items.push(mailbox_item(entry, &mailbox, annotations));
         }
@@ -363,8 +372,8 @@ pub fn fetch(engine: &mut Engine, fetch: &Fetch, output: &mut Output<'_>) -> Res
             continue;
         };
         for path in [paths.message(fetch.uid), paths.archived_message(fetch.uid)] {
-            if let Some(metadata) = engine.store.disk.metadata(&path)? {
-                return send_file(engine, &path, metadata.len(), fetch, output);
+            if let Some(status) = engine.store.disk.status(&path)? {
+                return send_file(engine, &path, status.length(), fetch, output);
             }
         }
     }

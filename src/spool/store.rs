@@ -184,8 +184,8 @@ impl Store {
             .iter()
             .map(|(name, partition)| (format!("partition-{name}"), &partition.data));
         for (option, path) in std::iter::once(configuration).chain(partitions) {
-            let usable = self.disk.metadata(path).map_err(SpoolError::from)?;
-            if !usable.is_some_and(|metadata| metadata.is_dir()) {
+            let usable = self.disk.status(path).map_err(SpoolError::from)?;
+            if !usable.is_some_and(|status| status.is_directory()) {
                 return Err(StoreError::Directory {
                     option,
                     path: path.clone(),
@@ -206,7 +206,7 @@ impl Store {
     /// If it has gone, cannot be opened, or is of an old form.
     pub fn mailbox_list(&self) -> Result<MailboxList, SpoolError> {
         let path = &self.layout.places().mailboxes_db;
-        if self.disk.metadata(path)?.is_none() {
+        if self.disk.status(path)?.is_none() {
             return Err(SpoolError::corrupt(path, 0, "does not exist any more"));
         }
         self.open_list()
@@ -384,11 +384,29 @@ impl Store {
         annotations: &mut AnnotationDb,
         entry: &MailboxEntry,
     ) -> Result<Vec<Annotation>, SpoolError> {
-        let owner = self.namespace().owner_of(&entry.name);
-        annotations.all(Scope::Mailbox {
-            id: &entry.unique_id,
-            owner: owner.as_ref(),
-        })
+        let mut found = self.annotations_of_mailboxes(annotations, &[entry])?;
+        Ok(found.pop().unwrap_or_default())
+    }
+
+    /// The annotations of several mailboxes, in their order.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn annotations_of_mailboxes(
+        &self,
+        annotations: &mut AnnotationDb,
+        entries: &[&MailboxEntry],
+    ) -> Result<Vec<Vec<Annotation>>, SpoolError> {
+        let owner_of = |entry: &&MailboxEntry| self.namespace().owner_of(&entry.name);
+        let owners: Vec<Option<UserId>> = entries.iter().map(owner_of).collect();
+        let scopes = entries
+            .iter()
+            .zip(&owners)
+            .map(|(entry, owner)| Scope::Mailbox {
+                id: &entry.unique_id,
+                owner: owner.as_ref(),
+            });
+        annotations.all_of(&scopes.collect::<Vec<_>>())
     }
 
     /// Tells others of changes: the channels of the sync log that want to know.

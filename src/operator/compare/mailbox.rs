@@ -133,8 +133,8 @@ fn of(
 ) -> Result<facts::Facts, SpoolError> {
     let record = &stored.record;
     let mut facts = facts::message(mailbox, record, &mailbox.annotations_of(record.uid)?);
-    let file = side.store.disk.metadata(&mailbox.message_path(record))?;
-    let size = file.map(|file| file.len());
+    let file = side.store.disk.status(&mailbox.message_path(record))?;
+    let size = file.map(|file| file.length());
     if size != Some(record.size.into()) {
         let size = size.map_or_else(|| "missing".to_owned(), |size| format!("{size} octets"));
         facts.insert("message file".to_owned(), size);

@@ -87,7 +87,7 @@ pub fn left_over_files<'lock>(
     };
     if store
         .disk
-        .metadata(&place.paths.file(MailboxFile::Index))?
+        .status(&place.paths.file(MailboxFile::Index))?
         .is_none()
     {
         return Ok(None);

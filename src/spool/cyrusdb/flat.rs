@@ -62,7 +62,8 @@ impl Engine for Flat {
     /// Takes no lock: a file is never changed, but replaced (databases §4).
     fn lock_shared(&mut self, _deadline: Instant) -> Result<(), DbError> {
         let path = self.file.path();
-        if self.disk.identity(path)? != Some(self.file.identity()) {
+        let named = self.disk.status(path)?.map(|status| status.identity());
+        if named != Some(self.file.identity()?) {
             self.file = self.disk.open_write(path)?;
             self.content = None;
         }
@@ -85,7 +86,7 @@ impl Engine for Flat {
         Ok(found.map(|(_, value)| value.clone()))
     }
 
-    fn stretch(&mut self, prefix: &[u8], after: Option<&[u8]>) -> Result<Vec<Pair>, DbError> {
+    fn stretch(&mut self, prefix: &[u8], after: Option<&[u8]>) -> Result<Stretch, DbError> {
         let start = match after {
             None => Bound::Included(sorting_form(prefix)),
             Some(key) => Bound::Excluded(sorting_form(key)),
@@ -97,7 +98,7 @@ impl Engine for Flat {
             }
             stretch.push(pair.clone());
         }
-        Ok(stretch.pairs)
+        Ok(stretch)
     }
 
     fn check(&mut self) -> Result<(), DbError> {

@@ -152,8 +152,8 @@ trait Engine: Debug + Send {
     fn unlock(&mut self) -> Result<(), DbError>;
     fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, DbError>;
     /// The pairs whose keys begin with `prefix`, from the first one or the first after a key; as
-    /// many as one [`Stretch`] takes, none only at the end.
-    fn stretch(&mut self, prefix: &[u8], after: Option<&[u8]>) -> Result<Vec<Pair>, DbError>;
+    /// many as one [`Stretch`] takes, fewer only at the end.
+    fn stretch(&mut self, prefix: &[u8], after: Option<&[u8]>) -> Result<Stretch, DbError>;
     fn check(&mut self) -> Result<(), DbError>;
     /// Forgets what is remembered of the file; false if that was nothing.
     fn forget(&mut self) -> bool;
@@ -186,6 +186,37 @@ impl Stretch {
 
     fn is_full(&self) -> bool {
         self.pairs.len() >= 256 || self.octets >= 1024 * 1024
+    }
+}
+
+/// What is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted<'a> {
+    /// The pair of this key, if there is one.
+    Key(&'a [u8]),
+    /// All pairs whose keys begin so.
+    Prefix(&'a [u8]),
+}
+
+impl Wanted<'_> {
+    fn first_stretch(self, engine: &mut dyn Engine) -> Result<Stretch, DbError> {
+        match self {
+            Wanted::Key(key) => {
+                let mut stretch = Stretch::default();
+                if let Some(value) = engine.get(key)? {
+                    stretch.push((key.to_owned(), value));
+                }
+                Ok(stretch)
+            }
+            Wanted::Prefix(prefix) => engine.stretch(prefix, None),
+        }
+    }
+
+    fn next_stretch(self, engine: &mut dyn Engine, after: &[u8]) -> Result<Stretch, DbError> {
+        match self {
+            Wanted::Key(_) => Ok(Stretch::default()),
+            Wanted::Prefix(prefix) => engine.stretch(prefix, Some(after)),
+        }
     }
 }
 
@@ -249,13 +280,34 @@ impl Db {
     pub fn scan<B>(
         &mut self,
         prefix: &[u8],
-        each: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
+        mut each: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
     ) -> Result<Option<B>, DbError> {
-        let read = |after: Option<&[u8]>| {
-            let deadline = self.disk.lock_deadline();
-            self.reading(deadline, |engine| engine.stretch(prefix, after))
+        self.scan_all(&[Wanted::Prefix(prefix)], |_, key, value| each(key, value))
+    }
+
+    /// The same for one thing that is wanted after the other; `each` is told for which of them a
+    /// pair is. The first stretch of each is read under one lock: where none has more than a
+    /// stretch, all is told as of one moment.
+    pub fn scan_all<B>(
+        &mut self,
+        wanted: &[Wanted<'_>],
+        mut each: impl FnMut(usize, &[u8], &[u8]) -> ControlFlow<B>,
+    ) -> Result<Option<B>, DbError> {
+        let first = |engine: &mut dyn Engine| -> Result<Vec<Stretch>, DbError> {
+            let stretches = wanted.iter().map(|wanted| wanted.first_stretch(engine));
+            stretches.collect()
         };
-        scan_in_stretches(read, each)
+        let stretches = self.reading(self.disk.lock_deadline(), first)?;
+        for (index, (wanted, stretch)) in wanted.iter().zip(stretches).enumerate() {
+            let read = |after: &[u8]| {
+                let deadline = self.disk.lock_deadline();
+                self.reading(deadline, |engine| wanted.next_stretch(engine, after))
+            };
+            if let Some(value) = scan_on(stretch, read, |key, value| each(index, key, value))? {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
     }
 
     /// Locks the database for changes, waiting until `deadline`.
@@ -330,7 +382,12 @@ impl Transaction<'_> {
         prefix: &[u8],
         each: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
     ) -> Result<Option<B>, DbError> {
-        scan_in_stretches(|after| self.engine.stretch(prefix, after), each)
+        let first = self.engine.stretch(prefix, None)?;
+        scan_on(
+            first,
+            |after| self.engine.stretch(prefix, Some(after)),
+            each,
+        )
     }
 
     /// Sets the value of `key`, new or not. After an error the transaction should be dropped.
@@ -406,14 +463,13 @@ fn open_engine(
 /// The octets with which the files of all binary formats begin.
 const MAGIC_START: &[u8; 4] = b"\xa1\x02\x8b\x0d";
 
-/// The backend that the magic of a file names; `None` without magic.
 /// How long whoever creates a database may take to fill the file.
 const TIME_TO_FILL: Duration = Duration::from_secs(1);
 
 /// Whether there is a file, and it is empty for longer than whoever makes it needs to fill it.
 fn stays_empty(disk: &Disk, path: &Path) -> Result<bool, DbError> {
     let deadline = Instant::now() + TIME_TO_FILL;
-    while disk.metadata(path)?.is_some_and(|found| found.len() == 0) {
+    while disk.status(path)?.is_some_and(|found| found.length() == 0) {
         if Instant::now() >= deadline {
             return Ok(true);
         }
@@ -422,6 +478,7 @@ fn stays_empty(disk: &Disk, path: &Path) -> Result<bool, DbError> {
     Ok(false)
 }
 
+/// The backend that the magic of a file names; `None` without magic.
 fn detect(disk: &Disk, path: &Path) -> Result<Option<Backend>, DbError> {
     let Some(file) = if_exists(disk.open_read(path))? else {
         return Ok(None);
@@ -446,20 +503,22 @@ fn detect(disk: &Disk, path: &Path) -> Result<Option<Backend>, DbError> {
 }
 
 /// Gives the pairs of one stretch after another to `each`; `read` returns those after the key
-/// given, none at the end.
-fn scan_in_stretches<B>(
-    mut read: impl FnMut(Option<&[u8]>) -> Result<Vec<Pair>, DbError>,
+/// given.
+fn scan_on<B>(
+    first: Stretch,
+    mut read: impl FnMut(&[u8]) -> Result<Stretch, DbError>,
     mut each: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
 ) -> Result<Option<B>, DbError> {
-    let mut pairs = read(None)?;
-    while let Some((last, _)) = pairs.last() {
-        let last = last.clone();
-        for (key, value) in &pairs {
+    let mut stretch = first;
+    loop {
+        for (key, value) in &stretch.pairs {
             if let ControlFlow::Break(value) = each(key, value) {
                 return Ok(Some(value));
             }
         }
-        pairs = read(Some(&last))?;
+        stretch = match stretch.pairs.last().filter(|_| stretch.is_full()) {
+            Some((last, _)) => read(last)?,
+            None => return Ok(None),
+        };
     }
-    Ok(None)
 }

@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::{Backend, Create, DbError, Engine, Pair, Stretch};
+use super::{Backend, Create, DbError, Engine, Stretch};
 use crate::spool::disk::{Disk, DiskFile, LockKind, if_exists};
 
 /// The mode of new files, before the umask.
@@ -53,7 +53,7 @@ impl QuotaLegacy {
         create: Create,
     ) -> Result<Option<QuotaLegacy>, DbError> {
         let base = path.parent().unwrap_or(Path::new("")).to_owned();
-        if disk.metadata(&base)?.is_none() {
+        if disk.status(&base)?.is_none() {
             match create {
                 Create::Yes => disk.create_dirs(&base)?,
                 Create::No => return Ok(None),
@@ -119,7 +119,7 @@ impl QuotaLegacy {
                 for domain in self.disk.read_dir(&letter)?.unwrap_or_default() {
                     let quota = letter.join(&domain).join("quota");
                     let prefix = [domain.as_bytes(), b"!"].concat();
-                    if self.disk.metadata(&quota.join("root"))?.is_some() {
+                    if self.disk.status(&quota.join("root"))?.is_some() {
                         roots.push(prefix.clone());
                     }
                     self.list_quota(&quota, &prefix, &mut roots)?;
@@ -165,7 +165,7 @@ impl QuotaLegacy {
     fn touch(&mut self, root: &[u8], create: Create) -> Result<Option<&mut Touched>, DbError> {
         if !self.touched.contains_key(root) {
             let path = self.path(root)?;
-            if create == Create::No && self.disk.metadata(&path)?.is_none() {
+            if create == Create::No && self.disk.status(&path)?.is_none() {
                 return Ok(None);
             }
             let file = self
@@ -250,7 +250,7 @@ impl Engine for QuotaLegacy {
         self.value(key)
     }
 
-    fn stretch(&mut self, prefix: &[u8], after: Option<&[u8]>) -> Result<Vec<Pair>, DbError> {
+    fn stretch(&mut self, prefix: &[u8], after: Option<&[u8]>) -> Result<Stretch, DbError> {
         let start = match after {
             None => {
                 self.listing = self.list()?;
@@ -275,7 +275,7 @@ impl Engine for QuotaLegacy {
                 stretch.push((root, value));
             }
         }
-        Ok(stretch.pairs)
+        Ok(stretch)
     }
 
     fn check(&mut self) -> Result<(), DbError> {

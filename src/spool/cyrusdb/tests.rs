@@ -386,7 +386,7 @@ fn what_does_not_exist_is_created_on_demand_only() {
                 .unwrap()
                 .is_none()
         );
-        assert!(disk.metadata(path.parent().unwrap()).unwrap().is_none());
+        assert!(disk.status(path.parent().unwrap()).unwrap().is_none());
         open(&disk, &path, backend);
         let mut db = Db::open(&disk, &path, backend, Create::No)
             .unwrap()
@@ -404,6 +404,48 @@ fn the_stamp_of_skiplist_files() {
     std::fs::create_dir(dir.path().join("db")).unwrap();
     std::fs::write(dir.path().join("db/skipstamp"), [0, 0, 1, 2]).unwrap();
     assert_eq!(stamp(&disk), UnixTime(258));
+}
+
+/// Each pair is told once, with what it was wanted for, also where one stretch is not enough.
+#[test]
+fn several_things_are_read_at_once() {
+    let dir = scratch_dir();
+    let disk = Disk::default();
+    let backends = [Backend::Twoskip, SKIPLIST, Backend::Flat, QUOTA];
+    for (number, backend) in backends.into_iter().enumerate() {
+        let path = dir.path().join(format!("{number}/x.db"));
+        let mut db = open(&disk, &path, backend);
+        let mut transaction = db.begin(disk.lock_deadline()).unwrap();
+        for number in 0..600 {
+            let key = format!("user.{}.{number:03}", ["a", "b"][number % 2]);
+            transaction.put(key.as_bytes(), b"(1)").unwrap();
+        }
+        transaction.commit().unwrap();
+        let wanted = [
+            Wanted::Key(b"user.b.001"),
+            Wanted::Prefix(b"user.b."),
+            Wanted::Key(b"user.b"),
+            Wanted::Prefix(b"user.a.00"),
+            Wanted::Prefix(b"user.c"),
+        ];
+        let mut told: Vec<Vec<String>> = vec![Vec::new(); wanted.len()];
+        let ended = db.scan_all(&wanted, |index, key, _| {
+            told[index].push(String::from_utf8_lossy(key).into_owned());
+            ControlFlow::<()>::Continue(())
+        });
+        assert_eq!(ended.unwrap(), None);
+        let odd: Vec<String> = (1..600)
+            .step_by(2)
+            .map(|n| format!("user.b.{n:03}"))
+            .collect();
+        let small: Vec<String> = (0..10)
+            .step_by(2)
+            .map(|n| format!("user.a.{n:03}"))
+            .collect();
+        assert_eq!(told, [vec![odd[0].clone()], odd, vec![], small, vec![]]);
+        let stopped = db.scan_all(&wanted, |index, _, _| ControlFlow::Break(index));
+        assert_eq!(stopped.unwrap(), Some(0));
+    }
 }
 
 /// Sessions of one process exclude each other, and a scan sees no half of a transaction's pair.

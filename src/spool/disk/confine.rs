@@ -8,13 +8,14 @@ mod lookup;
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::open;
+use nix::fcntl::{AT_FDCWD, open};
 use nix::sys::stat::Mode;
 
 use lookup::{DIRECTORY, Lookup};
@@ -41,7 +42,8 @@ impl Root {
     /// The directory at `path`.
     pub fn new(path: PathBuf) -> Root {
         Root {
-            path,
+            // Without what makes no difference, so that octets can be compared.
+            path: path.components().collect(),
             last: Arc::default(),
         }
     }
@@ -62,14 +64,8 @@ impl Root {
         Ok(handle)
     }
 
-    /// A handle of the directory at `path`, which is this one or below it.
-    fn directory(&self, path: &Path) -> io::Result<Arc<OwnedFd>> {
-        let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_));
-        let below = path
-            .strip_prefix(&self.path)
-            .ok()
-            .filter(|below| below.components().all(is_plain))
-            .ok_or_else(|| outside(&self.path))?;
+    /// A handle of this directory, or of one below it.
+    fn directory(&self, below: &Path) -> io::Result<Arc<OwnedFd>> {
         let root = self.open()?;
         if below.as_os_str().is_empty() {
             return Ok(root);
@@ -96,51 +92,60 @@ impl Held {
     /// # Errors
     /// If it leads out of its confining directory, or does not exist.
     pub fn new(roots: &[Root], path: &Path) -> io::Result<Option<Held>> {
-        let Some(root) = root_of(roots, path) else {
+        let Some((root, below)) = innermost(roots, path)? else {
             return Ok(None);
         };
         Ok(Some(Held {
             path: path.to_owned(),
-            handle: root.directory(path)?,
+            handle: root.directory(below)?,
         }))
     }
 
     /// A file in this directory; `None` if `path` names something elsewhere.
-    pub fn confine(&self, path: &Path) -> Option<Confined> {
-        let parent = path.parent()?;
-        let name = path.file_name()?;
-        (parent.as_os_str() == self.path.as_os_str())
-            .then(|| Confined::new(Arc::clone(&self.handle), name))
-    }
-}
-
-/// A path that names the same file however links change meanwhile.
-#[derive(Debug)]
-pub struct Confined {
-    path: PathBuf,
-    /// The directory; the path leads through it while it is open.
-    directory: Option<Arc<OwnedFd>>,
-}
-
-impl AsRef<Path> for Confined {
-    fn as_ref(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Confined {
-    fn new(directory: Arc<OwnedFd>, name: &OsStr) -> Confined {
-        Confined {
-            path: Path::new("/proc/self/fd")
-                .join(directory.as_raw_fd().to_string())
-                .join(name),
-            directory: Some(directory),
+    pub fn confine<'p>(&self, path: &'p Path) -> Option<Confined<'p>> {
+        let own = self.path.as_os_str().as_bytes();
+        match path.as_os_str().as_bytes().strip_prefix(own)? {
+            [b'/', name @ ..] if is_name(name) => Some(self.at(Path::new(OsStr::from_bytes(name)))),
+            _ => None,
         }
     }
 
+    /// This directory, to be opened; `None` if `path` names something else.
+    pub fn itself<'p>(&self, path: &Path) -> Option<Confined<'p>> {
+        (path.as_os_str() == self.path.as_os_str()).then(|| self.at(Path::new(".")))
+    }
+
+    fn at<'p>(&self, name: &'p Path) -> Confined<'p> {
+        Confined {
+            directory: Some(Arc::clone(&self.handle)),
+            name,
+        }
+    }
+}
+
+/// A name in a directory that stays the same one however links change meanwhile.
+#[derive(Debug)]
+pub struct Confined<'p> {
+    directory: Option<Arc<OwnedFd>>,
+    name: &'p Path,
+}
+
+impl Confined<'_> {
     /// Whether it is in a confining directory.
     pub fn is_confined(&self) -> bool {
         self.directory.is_some()
+    }
+
+    /// The directory from which the name is looked up.
+    pub fn directory(&self) -> BorrowedFd<'_> {
+        self.directory
+            .as_ref()
+            .map_or(AT_FDCWD, |directory| directory.as_fd())
+    }
+
+    /// The name; a whole path if no directory confines it.
+    pub fn name(&self) -> &Path {
+        self.name
     }
 }
 
@@ -148,25 +153,60 @@ impl Confined {
 ///
 /// # Errors
 /// If it leads out of that directory, or the directory it is in does not exist.
-pub fn confine(roots: &[Root], path: &Path) -> io::Result<Confined> {
-    let Some(root) = root_of(roots, path).filter(|root| path != root.path) else {
-        return Ok(Confined {
-            path: path.to_owned(),
+pub fn confine<'p>(roots: &[Root], path: &'p Path) -> io::Result<Confined<'p>> {
+    let found = innermost(roots, path)?.and_then(|(root, below)| {
+        let (directory, name) = (below.parent()?, below.file_name()?);
+        Some((root, directory, Path::new(name)))
+    });
+    Ok(match found {
+        Some((root, directory, name)) => Confined {
+            directory: Some(root.directory(directory)?),
+            name,
+        },
+        None => Confined {
             directory: None,
-        });
-    };
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(outside(&root.path));
-    };
-    Ok(Confined::new(root.directory(parent)?, name))
+            name: path,
+        },
+    })
 }
 
-/// The innermost of `roots` that `path` is in, or is itself.
-fn root_of<'a>(roots: &'a [Root], path: &Path) -> Option<&'a Root> {
-    roots
-        .iter()
-        .filter(|root| path.starts_with(&root.path))
-        .max_by_key(|root| root.path.as_os_str().len())
+/// The innermost of `roots` that `path` is in, or is itself, and what is left of the path there:
+/// nothing but names.
+fn innermost<'r, 'p>(
+    roots: &'r [Root],
+    path: &'p Path,
+) -> io::Result<Option<(&'r Root, &'p Path)>> {
+    let octets = path.as_os_str().as_bytes();
+    let only_names = octets.split(|octet| *octet == b'/').skip(1).all(is_name);
+    let below = |root: &Root| match only_names {
+        true => below_octets(root, octets),
+        // As slow as it is rare.
+        false => path.strip_prefix(&root.path).ok(),
+    };
+    let of_roots = roots.iter().filter_map(|root| Some((root, below(root)?)));
+    let innermost = of_roots.max_by_key(|(root, _)| root.path.as_os_str().len());
+    let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+    match innermost {
+        Some((root, below)) if !only_names && !below.components().all(is_plain) => {
+            Err(outside(&root.path))
+        }
+        innermost => Ok(innermost),
+    }
+}
+
+/// What is left of a path below `root`, if nothing in either is other than a name.
+fn below_octets<'p>(root: &Root, path: &'p [u8]) -> Option<&'p Path> {
+    let rest = path.strip_prefix(root.path.as_os_str().as_bytes())?;
+    match rest {
+        [] => Some(Path::new("")),
+        [b'/', below @ ..] => Some(Path::new(OsStr::from_bytes(below))),
+        _ => None,
+    }
+}
+
+/// Whether these octets name something in a directory.
+fn is_name(octets: &[u8]) -> bool {
+    !matches!(octets, b"" | b"." | b"..") && !octets.contains(&b'/')
 }
 
 fn outside(root: &Path) -> io::Error {
@@ -175,12 +215,10 @@ fn outside(root: &Path) -> io::Error {
 }
 
 /// What the system says of a symbolic link that is not to be followed, in words.
-pub fn not_a_link(error: io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(code) if code == Errno::ELOOP as i32 => {
-            io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link")
-        }
-        _ => error,
+pub fn not_a_link(error: Errno) -> io::Error {
+    match error {
+        Errno::ELOOP => io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link"),
+        other => other.into(),
     }
 }
 
@@ -237,7 +275,7 @@ mod tests {
         disk.create_dirs(&scene.path("store/new/a/b")).unwrap();
         disk.open_or_create(&scene.path("store/new/c/d"), FILE_MODE)
             .unwrap();
-        assert!(disk.unlink(&file).unwrap() && disk.metadata(&file).unwrap().is_none());
+        assert!(disk.unlink(&file).unwrap() && disk.status(&file).unwrap().is_none());
         let names = disk.read_dir(&scene.path("store/user/bert")).unwrap();
         assert_eq!(names.unwrap(), ["3."]);
         // A link that stays inside leads where it says.
@@ -259,7 +297,11 @@ mod tests {
             let path = scene.path(&format!("store/user/{user}/secret"));
             let inside = scene.path("store/user/anna/1.");
             let other = scene.path(&format!("store/user/{user}/new"));
+            let odd = |form: &str| scene.path(&form.replace("USER", user));
             for text in [
+                refusal(disk.read(&odd("store//user/USER/secret"))),
+                refusal(disk.read(&odd("store/./user//USER/secret"))),
+                refusal(disk.read(&odd("store/user/anna/../USER/secret"))),
                 refusal(disk.open_read(&path)),
                 refusal(disk.open_write(&path)),
                 refusal(disk.read(&path)),
@@ -270,7 +312,7 @@ mod tests {
                 refusal(disk.hard_link(&inside, &other)),
                 refusal(disk.create_dirs(&other)),
                 refusal(disk.replace(&path, FILE_MODE)),
-                refusal(disk.metadata(&path)),
+                refusal(disk.status(&path)),
                 refusal(disk.read_dir(&scene.path(&format!("store/user/{user}/x")))),
             ] {
                 assert!(text.contains("it leads out of"), "{text}");

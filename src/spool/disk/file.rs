@@ -1,22 +1,14 @@
 //! An open file.
 
-use std::fs::{File, FileTimes, Metadata};
+use std::fs::{File, FileTimes};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use super::recorder::FileNumber;
-use super::{Disk, DiskError, Named, Step};
-
-/// Which file it is, whatever its name: two descriptors are of one file if these are equal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Identity {
-    /// Number of the device.
-    pub device: u64,
-    /// Number of the inode on it.
-    pub inode: u64,
-}
+use super::{Disk, DiskError, Identity, Named, Status, Step, status};
 
 /// An open file, read and written at given positions. Dropping it closes it and releases its
 /// lock.
@@ -25,25 +17,25 @@ pub struct DiskFile {
     pub(super) disk: Disk,
     pub(super) file: File,
     pub(super) path: PathBuf,
-    identity: Identity,
+    /// Which file it is, once somebody asked.
+    identity: OnceLock<Identity>,
     /// The recorder's number for the file; 0 without a recorder.
     number: FileNumber,
 }
 
 impl DiskFile {
-    pub(super) fn new(disk: &Disk, file: File, path: &Path) -> Result<DiskFile, DiskError> {
-        let metadata = file.metadata().named("look at", path)?;
+    pub(super) fn new(disk: &Disk, file: File, path: &Path) -> DiskFile {
         let number = match &disk.settings.recorder {
             None => 0,
             Some(recorder) => recorder.number_of(path),
         };
-        Ok(DiskFile {
+        DiskFile {
             disk: disk.clone(),
             file,
             path: path.to_owned(),
-            identity: Identity::of(&metadata),
+            identity: OnceLock::new(),
             number,
-        })
+        }
     }
 
     /// The name under which it was opened; another file may have it by now.
@@ -51,19 +43,23 @@ impl DiskFile {
         &self.path
     }
 
-    /// Which file it is.
-    pub fn identity(&self) -> Identity {
-        self.identity
+    /// What the system knows of the file.
+    pub fn status(&self) -> Result<Status, DiskError> {
+        status::of_file(&self.file).named("look at", &self.path)
     }
 
-    /// What the system knows of the file.
-    pub fn metadata(&self) -> Result<Metadata, DiskError> {
-        self.file.metadata().named("look at", &self.path)
+    /// Which file it is.
+    pub fn identity(&self) -> Result<Identity, DiskError> {
+        if let Some(identity) = self.identity.get() {
+            return Ok(*identity);
+        }
+        let identity = self.status()?.identity();
+        Ok(*self.identity.get_or_init(|| identity))
     }
 
     /// Length in bytes.
     pub fn len(&self) -> Result<u64, DiskError> {
-        Ok(self.metadata()?.len())
+        Ok(self.status()?.length())
     }
 
     /// Whether there is nothing in it.
@@ -149,7 +145,7 @@ impl DiskFile {
             disk: self.disk.clone(),
             file: self.file.try_clone().named("open", &self.path)?,
             path: self.path.clone(),
-            identity: self.identity,
+            identity: self.identity.clone(),
             number: self.number,
         })
     }

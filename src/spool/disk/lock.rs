@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-use super::{Disk, DiskError, DiskFile, Identity, Named};
+use super::{Disk, DiskError, DiskFile, Named, Status};
 use crate::service::watchdog;
 
 const FIRST_PAUSE: Duration = Duration::from_micros(100);
@@ -79,18 +79,12 @@ impl DiskFile {
     /// opens that one instead (for reading and writing). No lock may be held before. Returns what
     /// the system knows of the file locked. That the name has gone is an error
     /// ([`DiskError::is_not_found`]).
-    pub fn lock_current(
-        &mut self,
-        kind: LockKind,
-        deadline: Instant,
-    ) -> Result<std::fs::Metadata, DiskError> {
+    pub fn lock_current(&mut self, kind: LockKind, deadline: Instant) -> Result<Status, DiskError> {
         loop {
             self.lock(kind, deadline)?;
-            match self.disk.metadata(&self.path) {
-                Ok(Some(metadata)) if Identity::of(&metadata) == self.identity() => {
-                    return Ok(metadata);
-                }
-                Ok(_) => {
+            match self.status_if_current() {
+                Ok(Some(status)) => return Ok(status),
+                Ok(None) => {
                     self.unlock()?;
                     *self = self.disk.open_write(&self.path)?;
                 }
@@ -100,6 +94,13 @@ impl DiskFile {
                 }
             }
         }
+    }
+
+    /// What the system knows of this file, if the path still names it.
+    fn status_if_current(&self) -> Result<Option<Status>, DiskError> {
+        let own = self.identity()?;
+        let named = self.disk.status(&self.path)?;
+        Ok(named.filter(|named| named.identity() == own))
     }
 
     fn set_lock(&self, kind: libc::c_int) -> Result<(), Errno> {
@@ -197,10 +198,10 @@ mod tests {
         let replacement = disk.replace(&path, FILE_MODE).unwrap();
         replacement.file().write_at(0, b"new").unwrap();
         replacement.commit().unwrap();
-        let metadata = file
+        let status = file
             .lock_current(LockKind::Exclusive, disk.lock_deadline())
             .unwrap();
-        assert_eq!(metadata.len(), 3);
+        assert_eq!(status.length(), 3);
         assert_eq!(file.read_at(0, 9).unwrap(), b"new");
         file.unlock().unwrap();
         disk.unlink(&path).unwrap();

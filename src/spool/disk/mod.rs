@@ -7,32 +7,39 @@
 //! Modes are given in full (0666 for files, 0777 for directories as a rule) and reduced by the
 //! umask of the configuration, never by that of the process (databases §16.3).
 
+mod calls;
 mod confine;
 mod file;
 mod lock;
 mod recorder;
 mod replace;
+mod status;
 
 use std::ffi::OsString;
-use std::fs::{self, Metadata, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::service::watchdog;
 
+use calls::Access;
 use confine::{Confined, Held, Root};
-pub use file::{DiskFile, Identity};
+pub use file::DiskFile;
 pub use lock::LockKind;
 pub use recorder::{Recorder, Step, Survival};
 pub use replace::Replacement;
+pub use status::{Identity, Status};
 
 /// The mode of new files, before the umask (databases §16.3).
 pub const FILE_MODE: u32 = 0o666;
 /// The mode of new directories, before the umask.
 pub const DIRECTORY_MODE: u32 = 0o777;
+
+/// Octets that are read at once of a file that is read as a whole.
+const SMALL_FILE: usize = 4096;
 
 /// What went wrong, on which file.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +132,7 @@ struct Settings {
     umask: u32,
     lock_timeout: Duration,
     /// Directories that nothing below them may lead out of.
-    roots: Vec<Root>,
+    roots: Arc<[Root]>,
     /// Directories that are looked up no more.
     held: Vec<Arc<Held>>,
     recorder: Option<Recorder>,
@@ -146,7 +153,7 @@ impl Disk {
             settings: Arc::new(Settings {
                 umask,
                 lock_timeout,
-                roots: Vec::new(),
+                roots: Arc::default(),
                 held: Vec::new(),
                 recorder: None,
             }),
@@ -168,6 +175,9 @@ impl Disk {
 
     /// The same disk for many files in `directory`, which is looked up now and not again. It must
     /// be one that nobody moves meanwhile, because it is locked or our own.
+    ///
+    /// # Errors
+    /// If it leads out of a confining directory, or does not exist.
     pub fn holding(&self, directory: &Path) -> Result<Disk, DiskError> {
         let held = Held::new(&self.settings.roots, directory).named("open", directory)?;
         let mut settings = Settings::clone(&self.settings);
@@ -177,8 +187,8 @@ impl Disk {
         })
     }
 
-    /// The path by which the system is asked for `path`.
-    fn at(&self, path: &Path) -> io::Result<Confined> {
+    /// The name by which the system is asked for `path`, and where.
+    fn at<'p>(&self, path: &'p Path) -> io::Result<Confined<'p>> {
         let held = self.settings.held.iter();
         match held.filter_map(|held| held.confine(path)).next_back() {
             Some(confined) => Ok(confined),
@@ -186,13 +196,18 @@ impl Disk {
         }
     }
 
-    /// Opens a file, but none that a symbolic link names if this disk is confined.
-    fn open(&self, options: &mut OpenOptions, path: &Path) -> io::Result<fs::File> {
-        let confined = self.at(path)?;
-        if confined.is_confined() {
-            options.custom_flags(nix::libc::O_NOFOLLOW);
+    /// The same for a directory, which may be one that is held.
+    fn directory_at<'p>(&self, path: &'p Path) -> io::Result<Confined<'p>> {
+        let held = self.settings.held.iter();
+        match held.filter_map(|held| held.itself(path)).next_back() {
+            Some(confined) => Ok(confined),
+            None => self.at(path),
         }
-        options.open(confined).map_err(confine::not_a_link)
+    }
+
+    fn open(&self, access: Access, path: &Path) -> Result<DiskFile, DiskError> {
+        let open = || self.at(path)?.open(access, 0);
+        Ok(DiskFile::new(self, open().named("open", path)?, path))
     }
 
     /// The same disk with every change logged by `recorder`.
@@ -211,18 +226,12 @@ impl Disk {
 
     /// Opens an existing file for reading.
     pub fn open_read(&self, path: &Path) -> Result<DiskFile, DiskError> {
-        let file = self
-            .open(OpenOptions::new().read(true), path)
-            .named("open", path)?;
-        DiskFile::new(self, file, path)
+        self.open(Access::Read, path)
     }
 
     /// Opens an existing file for reading and writing.
     pub fn open_write(&self, path: &Path) -> Result<DiskFile, DiskError> {
-        let file = self
-            .open(OpenOptions::new().read(true).write(true), path)
-            .named("open", path)?;
-        DiskFile::new(self, file, path)
+        self.open(Access::Write, path)
     }
 
     /// Opens a file for reading and writing; creates it, and missing directories above it, if it
@@ -250,14 +259,9 @@ impl Disk {
     pub fn create_new(&self, path: &Path, mode: u32) -> Result<DiskFile, DiskError> {
         let mode = mode & !self.settings.umask;
         let create = || {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .mode(mode)
-                .open(self.at(path)?)?;
+            let file = self.at(path)?.open(Access::Create, mode)?;
             // The umask of the process may be another one.
-            if file.metadata()?.mode() & 0o7777 != mode {
+            if status::of_file(&file)?.permissions() != mode {
                 file.set_permissions(fs::Permissions::from_mode(mode))?;
             }
             Ok(file)
@@ -265,7 +269,7 @@ impl Disk {
         let file = self
             .step(|| Step::Create { path: path.into() }, create)
             .named("create", path)?;
-        DiskFile::new(self, file, path)
+        Ok(DiskFile::new(self, file, path))
     }
 
     /// Starts to write a successor of `path`, whether or not there is a file now.
@@ -279,7 +283,7 @@ impl Disk {
             from: from.into(),
             to: to.into(),
         };
-        self.step(step, || fs::rename(self.at(from)?, self.at(to)?))
+        self.step(step, || self.at(from)?.rename(&self.at(to)?))
             .named("rename", from)
     }
 
@@ -289,7 +293,7 @@ impl Disk {
             from: from.into(),
             to: to.into(),
         };
-        self.step(step, || fs::hard_link(self.at(from)?, self.at(to)?))
+        self.step(step, || self.at(from)?.hard_link(&self.at(to)?))
             .named("make the link", to)
     }
 
@@ -299,21 +303,22 @@ impl Disk {
             path: path.into(),
             target: target.into(),
         };
-        self.step(step, || std::os::unix::fs::symlink(target, self.at(path)?))
+        self.step(step, || self.at(path)?.symbolic_link(target))
             .named("make the symbolic link", path)
     }
 
     /// Where a symbolic link leads; `None` if there is nothing.
     pub fn link_target(&self, path: &Path) -> Result<Option<PathBuf>, DiskError> {
-        let read = || fs::read_link(self.at(path)?);
-        if_exists(read().named("read the symbolic link", path))
+        let read = || self.at(path)?.link_target();
+        let target = if_exists(read().named("read the symbolic link", path))?;
+        Ok(target.map(PathBuf::from))
     }
 
     /// Removes a name of a file; false if there is none. Durable after [`Disk::sync_dir`].
     pub fn unlink(&self, path: &Path) -> Result<bool, DiskError> {
         let step = || Step::Unlink { path: path.into() };
         let result = self
-            .step(step, || fs::remove_file(self.at(path)?))
+            .step(step, || self.at(path)?.unlink())
             .named("remove", path);
         Ok(if_exists(result)?.is_some())
     }
@@ -326,11 +331,7 @@ impl Disk {
         let parent = path.parent().unwrap_or(Path::new("/"));
         self.create_dirs(parent)?;
         let mode = DIRECTORY_MODE & !self.settings.umask;
-        let create = || {
-            let path = self.at(path)?;
-            fs::DirBuilder::new().mode(mode).create(&path)?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode))
-        };
+        let create = || self.at(path)?.make_directory(mode);
         let step = || Step::CreateDir { path: path.into() };
         match self.step(step, create).named("create the directory", path) {
             Err(error) if error.is_already_exists() && path.is_dir() => Ok(()),
@@ -343,7 +344,7 @@ impl Disk {
     pub fn remove_dir(&self, path: &Path) -> Result<bool, DiskError> {
         let step = || Step::Unlink { path: path.into() };
         let result = self
-            .step(step, || fs::remove_dir(self.at(path)?))
+            .step(step, || self.at(path)?.remove_directory())
             .named("remove the directory", path);
         Ok(if_exists(result)?.is_some())
     }
@@ -355,8 +356,10 @@ impl Disk {
             false => path,
         };
         let step = || Step::SyncDir { path: path.into() };
-        self.step(step, || fs::File::open(self.at(path)?)?.sync_all())
-            .named("sync the directory", path)
+        self.step(step, || {
+            self.directory_at(path)?.open_directory()?.sync_all()
+        })
+        .named("sync the directory", path)
     }
 
     /// Sets the times of access and change of the content.
@@ -365,23 +368,14 @@ impl Disk {
     }
 
     /// What the system knows of a file; `None` if there is none. Follows symbolic links.
-    pub fn metadata(&self, path: &Path) -> Result<Option<Metadata>, DiskError> {
-        let look = || fs::metadata(self.at(path)?);
+    pub fn status(&self, path: &Path) -> Result<Option<Status>, DiskError> {
+        let look = || self.at(path)?.status();
         if_exists(look().named("look at", path))
-    }
-
-    /// The identity of the file that `path` names now; `None` if there is none.
-    pub fn identity(&self, path: &Path) -> Result<Option<Identity>, DiskError> {
-        Ok(self.metadata(path)?.map(|metadata| Identity::of(&metadata)))
     }
 
     /// The names in a directory, sorted, without `.` and `..`; `None` if there is no directory.
     pub fn read_dir(&self, path: &Path) -> Result<Option<Vec<OsString>>, DiskError> {
-        let list = || {
-            fs::read_dir(self.at(path)?)?
-                .map(|entry| Ok(entry?.file_name()))
-                .collect::<io::Result<Vec<OsString>>>()
-        };
+        let list = || self.directory_at(path)?.list();
         let names = if_exists(list().named("list", path))?;
         Ok(names.map(|mut names| {
             names.sort();
@@ -391,14 +385,8 @@ impl Disk {
 
     /// A whole file; `None` if there is none. For small files only.
     pub fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
-        let read = || {
-            let mut octets = Vec::new();
-            self.open(OpenOptions::new().read(true), path)?
-                .read_to_end(&mut octets)?;
-            Ok(octets)
-        };
-        let octets: io::Result<Vec<u8>> = read();
-        if_exists(octets.named("read", path))
+        let read = || read_all(&self.at(path)?.open(Access::Read, 0)?);
+        if_exists(read().named("read", path))
     }
 
     /// Copies the content of a file to a new one, durably, in pieces of bounded size.
@@ -429,18 +417,29 @@ impl Disk {
     }
 }
 
-impl Identity {
-    /// The identity in what the system says of a file.
-    pub fn of(metadata: &Metadata) -> Identity {
-        Identity {
-            device: metadata.dev(),
-            inode: metadata.ino(),
+/// A small file as it is, without asking for its length before.
+fn read_all(file: &File) -> io::Result<Vec<u8>> {
+    let mut octets = vec![0; SMALL_FILE];
+    let mut length = 0;
+    loop {
+        match file.read_at(&mut octets[length..], length as u64) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if length == octets.len() {
+            octets.resize(2 * length, 0);
         }
     }
+    octets.truncate(length);
+    Ok(octets)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     #[test]

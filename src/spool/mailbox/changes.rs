@@ -232,7 +232,7 @@ impl<'user> WritableMailbox<'user> {
         let mailbox = &self.0;
         let disk = &mailbox.mailboxes.disk;
         let cache = mailbox.place.paths.file(MailboxFile::Cache);
-        let length = disk.metadata(&cache)?.map_or(0, |metadata| metadata.len());
+        let length = disk.status(&cache)?.map_or(0, |status| status.length());
         let cache_start = append_offset(length).map_err(|error| error.at(&cache, length))?;
         let version = mailbox.index_header.version;
         let accounting = Accounting::new(version, &mailbox.header.flags);
@@ -553,7 +553,7 @@ impl Preparation<'_, '_> {
             after.generation = after.generation.wrapping_add(1);
         }
         Ok(Prepared {
-            index: self.mailbox.index.identity(),
+            index: self.mailbox.index.identity()?,
             quota_delta: difference(&before, &after),
             before,
             after,

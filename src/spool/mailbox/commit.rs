@@ -124,7 +124,7 @@ impl Mailbox<'_> {
         staging: Option<&Staging>,
         mut charge: impl FnMut(&QuotaRoot, Amounts) -> Result<(), SpoolError>,
     ) -> Result<Committed, SpoolError> {
-        if prepared.index != self.index.identity() || prepared.before != self.index_header {
+        if prepared.index != self.index.identity()? || prepared.before != self.index_header {
             return Err(ChangeError::Stale.into());
         }
         let new_records = prepared.after.record_count - prepared.before.record_count;

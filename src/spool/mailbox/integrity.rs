@@ -89,8 +89,8 @@ impl Mailbox<'_> {
         let length = self
             .mailboxes
             .disk
-            .metadata(&path)?
-            .map_or(0, |metadata| metadata.len());
+            .status(&path)?
+            .map_or(0, |status| status.length());
         if length > 0 {
             return Ok(());
         }

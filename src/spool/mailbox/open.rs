@@ -154,6 +154,20 @@ impl Mailboxes {
         lock: MailboxLock<'user>,
         kind: LockKind,
     ) -> Result<Option<Mailbox<'user>>, SpoolError> {
+        // Nobody moves the mailbox while its name is locked.
+        match place.paths.file(MailboxFile::Index).parent() {
+            Some(directory) => self.on_disk(self.disk.holding(directory)?),
+            None => self.clone(),
+        }
+        .open_held(place, lock, kind)
+    }
+
+    fn open_held<'user>(
+        &self,
+        place: MailboxPlace,
+        lock: MailboxLock<'user>,
+        kind: LockKind,
+    ) -> Result<Option<Mailbox<'user>>, SpoolError> {
         let path = place.paths.file(MailboxFile::Index);
         if kind == LockKind::Shared && redo::is_needed(&self.disk, &place)? {
             let index = self.locked(&path, LockKind::Exclusive)?;

@@ -63,7 +63,7 @@ pub(super) fn keep(
 
 /// Whether a commit was cut short that may have torn records.
 pub(super) fn is_needed(disk: &Disk, place: &MailboxPlace) -> Result<bool, SpoolError> {
-    Ok(disk.metadata(&path(place))?.is_some())
+    Ok(disk.status(&path(place))?.is_some())
 }
 
 /// The records are whole on the disk.

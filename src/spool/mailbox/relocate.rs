@@ -174,10 +174,8 @@ impl Mailbox<'_> {
         let disk = &self.mailboxes.disk;
         if disk.hard_link(from, to).is_err() {
             disk.copy(from, to, FILE_MODE)?;
-            if let Some(metadata) = disk.metadata(from)?
-                && let Ok(time) = metadata.modified()
-            {
-                disk.set_times(to, time)?;
+            if let Some(status) = disk.status(from)? {
+                disk.set_times(to, status.modified())?;
             }
         }
         Ok(())

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::mail::{MailboxName, ModSeq, Namespace, UniqueId, UserId};
 use crate::spool::SpoolError;
-use crate::spool::cyrusdb::{Backend, Db, DbError};
+use crate::spool::cyrusdb::{Backend, Db, DbError, Wanted};
 use crate::spool::disk::Disk;
 
 use change::Change;
@@ -164,19 +164,11 @@ impl MailboxList {
         deleted: Deleted,
     ) -> Result<Vec<MailboxEntry>, SpoolError> {
         let inbox = self.context.namespace.inbox_of(user);
-        let mut entries = self.tree(&inbox)?;
-        if deleted == Deleted::Include {
-            let deleted_tree = self
-                .context
-                .namespace
-                .deleted_tree(&inbox)
-                .map_err(|source| SpoolError::Name {
-                    path: self.context.path.clone(),
-                    source,
-                })?;
-            entries.extend(self.below(&deleted_tree)?);
-        }
-        Ok(entries)
+        let deleted_tree = match deleted {
+            Deleted::Include => Some(self.context.deleted_tree(&inbox)?),
+            Deleted::Skip => None,
+        };
+        self.trees(&inbox, deleted_tree.as_ref())
     }
 
     /// The entry of a name and all below it, in the order of the list.
@@ -184,18 +176,31 @@ impl MailboxList {
     /// # Errors
     /// If the list cannot be read or one of the records is damaged.
     pub fn tree(&mut self, name: &MailboxName) -> Result<Vec<MailboxEntry>, SpoolError> {
-        let mut entries: Vec<MailboxEntry> = self.find(name)?.into_iter().collect();
-        entries.extend(self.below(name)?);
-        Ok(entries)
+        self.trees(name, None)
     }
 
-    fn below(&mut self, name: &MailboxName) -> Result<Vec<MailboxEntry>, SpoolError> {
+    /// The entry of a name and all below it, then all below another name. The list is locked
+    /// once, unless there are very many.
+    fn trees(
+        &mut self,
+        name: &MailboxName,
+        deleted_tree: Option<&MailboxName>,
+    ) -> Result<Vec<MailboxEntry>, SpoolError> {
+        let context = &self.context;
+        let key = context.name_key(name);
+        let roots = [Some(name), deleted_tree].into_iter().flatten();
+        let below: Vec<Vec<u8>> = roots.map(|name| context.children_prefix(name)).collect();
+        let below = below.iter().map(|prefix| Wanted::Prefix(prefix));
+        let wanted: Vec<Wanted<'_>> = std::iter::once(Wanted::Key(&key)).chain(below).collect();
         let mut entries = Vec::new();
-        let prefix = self.context.children_prefix(name);
-        scan(&mut self.db, &self.context, &prefix, |entry| {
+        let mut keep = |entry| {
             entries.push(entry);
             ControlFlow::<()>::Continue(())
+        };
+        let failed = self.db.scan_all(&wanted, |_, key, value| {
+            context.visit_name_record(key, value, &mut keep)
         })?;
+        failed.transpose()?;
         Ok(entries)
     }
 
@@ -324,6 +329,15 @@ fn id_key(id: &UniqueId) -> Vec<u8> {
 impl Context {
     fn name_key(&self, name: &MailboxName) -> Vec<u8> {
         [&b"N"[..], &self.namespace.db_name(name)].concat()
+    }
+
+    /// Below which the deleted mailboxes of an INBOX's tree are.
+    fn deleted_tree(&self, inbox: &MailboxName) -> Result<MailboxName, SpoolError> {
+        let tree = self.namespace.deleted_tree(inbox);
+        tree.map_err(|source| SpoolError::Name {
+            path: self.path.clone(),
+            source,
+        })
     }
 
     fn children_prefix(&self, name: &MailboxName) -> Vec<u8> {

@@ -1,12 +1,13 @@
 //! The database of quota roots.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::{Amounts, Limits, Quota, QuotaRoot};
 use crate::mail::{MailboxName, ModSeq, Namespace};
 use crate::spool::SpoolError;
-use crate::spool::cyrusdb::{Backend, Create, Db, Transaction};
+use crate::spool::cyrusdb::{Backend, Create, Db, Transaction, Wanted};
 use crate::spool::disk::Disk;
 use crate::spool::lock::QuotaChangeLock;
 
@@ -63,6 +64,35 @@ impl QuotaDb {
     pub fn get(&mut self, root: &QuotaRoot) -> Result<Option<Quota>, SpoolError> {
         let value = self.db.get(root.as_str().as_bytes())?;
         decode(&self.path, root.as_str(), value)
+    }
+
+    /// Those of `roots` that exist, in their order; the database is locked once.
+    ///
+    /// # Errors
+    /// If one of them cannot be read or is damaged.
+    pub fn existing(
+        &mut self,
+        roots: &BTreeSet<QuotaRoot>,
+    ) -> Result<Vec<(QuotaRoot, Quota)>, SpoolError> {
+        let keys = roots
+            .iter()
+            .map(|root| Wanted::Key(root.as_str().as_bytes()));
+        let keys: Vec<Wanted<'_>> = keys.collect();
+        let mut values = Vec::new();
+        self.db.scan_all(&keys, |index, _, value| {
+            values.push((index, value.to_owned()));
+            ControlFlow::<()>::Continue(())
+        })?;
+        let roots: Vec<&QuotaRoot> = roots.iter().collect();
+        let mut existing = Vec::new();
+        for (index, value) in values {
+            if let Some(root) = roots.get(index)
+                && let Some(quota) = decode(&self.path, root.as_str(), Some(value))?
+            {
+                existing.push((QuotaRoot::clone(root), quota));
+            }
+        }
+        Ok(existing)
     }
 
     /// The root that a mailbox belongs to by its name: the closest that exists. (At run time the
@@ -298,6 +328,30 @@ mod tests {
         annotation_storage: None,
         mailboxes: Some(4),
     };
+
+    #[test]
+    fn roots_that_exist() {
+        let store = Store::new();
+        let mut db = store.open();
+        for name in ["user.alice", "user.alice.lists", "user.alicia"] {
+            db.create(&store.lock(), &root(name), LIMITS, None, &mut keep)
+                .unwrap();
+        }
+        let names = ["user.alice.lists.a", "user.alice.sent"];
+        let candidates = names.iter().map(|name| mailbox(name));
+        let candidates = candidates
+            .flat_map(|name| QuotaRoot::candidates(&name))
+            .collect();
+        let existing = db.existing(&candidates).unwrap();
+        let found: Vec<(&str, Limits)> = existing
+            .iter()
+            .map(|(root, quota)| (root.as_str(), quota.limits))
+            .collect();
+        assert_eq!(
+            found,
+            [("user.alice", LIMITS), ("user.alice.lists", LIMITS)]
+        );
+    }
 
     #[test]
     fn limits_and_usage() {

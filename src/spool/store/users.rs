@@ -32,7 +32,21 @@ impl Store {
         list: &mut MailboxList,
         user: &UserId,
     ) -> Result<Option<MailboxEntry>, SpoolError> {
-        let Some(inbox) = list.find(&self.namespace().inbox_of(user))? else {
+        let inbox = list.find(&self.namespace().inbox_of(user))?;
+        self.home_mailbox_of(list, user, inbox)
+    }
+
+    /// The same if what the list says of the INBOX is known.
+    ///
+    /// # Errors
+    /// If the mailbox list cannot be read.
+    pub fn home_mailbox_of(
+        &self,
+        list: &mut MailboxList,
+        user: &UserId,
+        inbox: Option<MailboxEntry>,
+    ) -> Result<Option<MailboxEntry>, SpoolError> {
+        let Some(inbox) = inbox else {
             return Ok(None);
         };
         if inbox.is_tombstone()
@@ -68,13 +82,22 @@ impl Store {
         user: &UserId,
         create: Create,
     ) -> Result<Option<SeenDb>, SpoolError> {
-        let path = self.user_file(list, user, UserFile::Seen)?;
-        SeenDb::open(
-            &self.disk,
-            &path,
-            self.backend(self.config.databases.seen),
-            create,
-        )
+        let inbox = self.home_mailbox(list, user)?;
+        self.seen_at(home_of(user, inbox.as_ref()), create)
+    }
+
+    /// The same if it is known where the user's files are.
+    ///
+    /// # Errors
+    /// If the database cannot be opened.
+    pub fn seen_at(
+        &self,
+        home: UserHome<'_>,
+        create: Create,
+    ) -> Result<Option<SeenDb>, SpoolError> {
+        let path = self.layout.user_file(home, UserFile::Seen);
+        let backend = self.backend(self.config.databases.seen);
+        SeenDb::open(&self.disk, &path, backend, create)
     }
 
     /// The names that a user is subscribed to.
@@ -86,7 +109,20 @@ impl Store {
         list: &mut MailboxList,
         user: &UserId,
     ) -> Result<Vec<MailboxName>, SpoolError> {
-        let path = self.user_file(list, user, UserFile::Subscriptions)?;
+        let inbox = self.home_mailbox(list, user)?;
+        self.subscriptions_at(home_of(user, inbox.as_ref()), user)
+    }
+
+    /// The same if it is known where the user's files are.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn subscriptions_at(
+        &self,
+        home: UserHome<'_>,
+        user: &UserId,
+    ) -> Result<Vec<MailboxName>, SpoolError> {
+        let path = self.layout.user_file(home, UserFile::Subscriptions);
         let backend = self.backend(self.config.databases.subscriptions);
         let open = Subscriptions::open(&self.disk, &path, backend, self.namespace(), user)?;
         open.map_or_else(|| Ok(Vec::new()), |mut subscriptions| subscriptions.list())
@@ -124,7 +160,7 @@ impl Store {
         create: Create,
     ) -> Result<Option<ScriptTable>, SpoolError> {
         let path = self.user_file(list, user, UserFile::Dav)?;
-        if create == Create::No && self.disk.metadata(&path)?.is_none() {
+        if create == Create::No && self.disk.status(&path)?.is_none() {
             return Ok(None);
         }
         ScriptTable::open(&self.disk, &path, self.config.locks.timeout).map(Some)

@@ -28,7 +28,7 @@ impl WorkFile {
     /// If the log cannot be renamed or opened, or a writer does not finish in time; the work file
     /// then stays for the next call.
     pub fn take(disk: &Disk, log: &Path, work_file: &Path) -> Result<Option<WorkFile>, SpoolError> {
-        let left_over = disk.metadata(work_file)?.is_some();
+        let left_over = disk.status(work_file)?.is_some();
         if !left_over {
             if if_exists(disk.rename(log, work_file))?.is_none() {
                 return Ok(None);

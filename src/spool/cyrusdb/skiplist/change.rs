@@ -160,7 +160,7 @@ impl Skiplist {
         let mut back = [DUMMY_OFFSET; MAX_LEVEL];
         let mut last: Option<Vec<u8>> = None;
         loop {
-            let pairs = self.read_stretch(b"", last.as_deref())?;
+            let pairs = self.read_stretch(b"", last.as_deref())?.pairs;
             for (key, value) in &pairs {
                 let level = new.levels.draw(MAX_LEVEL);
                 let offset =

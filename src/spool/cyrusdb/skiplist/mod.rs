@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use super::levels::Levels;
 use super::pages::Pages;
-use super::{Backend, Create, DbError, Engine, Pair};
+use super::{Backend, Create, DbError, Engine, Pair, Stretch};
 use crate::mail::UnixTime;
 use crate::spool::disk::{Disk, DiskFile, LockKind, if_exists};
 use format::{
@@ -96,8 +96,8 @@ impl Skiplist {
     /// Makes an empty file an empty database, unless somebody did so meanwhile. The name never
     /// stands for a part of one.
     fn initialise(&mut self, deadline: Instant) -> Result<(), DbError> {
-        let metadata = self.file.lock_current(LockKind::Exclusive, deadline)?;
-        if metadata.len() == 0 {
+        let status = self.file.lock_current(LockKind::Exclusive, deadline)?;
+        if status.length() == 0 {
             let replacement = self.disk.replace(self.file.path(), MODE)?;
             let mut image = Header::new(UnixTime::now().0).encode();
             image.extend(format::encode_node(DUMMY, b"", b"", &[0; MAX_LEVEL]));
@@ -109,9 +109,9 @@ impl Skiplist {
 
     /// Locks the file that has the name now, and reads its header. Tells whether it is clean.
     fn lock(&mut self, kind: LockKind, deadline: Instant) -> Result<bool, DbError> {
-        let opened = self.file.identity();
-        let length = self.file.lock_current(kind, deadline)?.len();
-        let changed = self.file.identity() != opened || length != self.committed;
+        let opened = self.file.identity()?;
+        let length = self.file.lock_current(kind, deadline)?.length();
+        let changed = self.file.identity()? != opened || length != self.committed;
         if changed || kind == LockKind::Exclusive {
             self.pages.clear();
         }
@@ -259,7 +259,7 @@ impl Engine for Skiplist {
         }
     }
 
-    fn stretch(&mut self, prefix: &[u8], after: Option<&[u8]>) -> Result<Vec<Pair>, DbError> {
+    fn stretch(&mut self, prefix: &[u8], after: Option<&[u8]>) -> Result<Stretch, DbError> {
         self.read_stretch(prefix, after)
     }
 

@@ -3,7 +3,7 @@
 //! Keys must grow along every path, which also keeps damaged pointers from leading in circles.
 
 use super::format::{DUMMY_OFFSET, MAX_LEVEL, Node, sorting_form};
-use super::{DUMMY, DbError, Pair, Skiplist};
+use super::{DUMMY, DbError, Skiplist};
 use crate::spool::cyrusdb::Stretch;
 
 /// Where a key stands or would stand.
@@ -77,7 +77,7 @@ impl Skiplist {
         &mut self,
         prefix: &[u8],
         after: Option<&[u8]>,
-    ) -> Result<Vec<Pair>, DbError> {
+    ) -> Result<Stretch, DbError> {
         let place = self.search(after.unwrap_or(prefix))?;
         let mut next = match (place.found, after) {
             (Some(node), Some(_)) => node.pointers.first().copied().unwrap_or(0),
@@ -98,7 +98,7 @@ impl Skiplist {
             stretch.push((key, value));
             next = node.pointers.first().copied().unwrap_or(0);
         }
-        Ok(stretch.pairs)
+        Ok(stretch)
     }
 
     /// Walks everything and checks order and linkage on all levels.

@@ -30,7 +30,7 @@ fn put(db: &mut Skiplist, pairs: &[(&[u8], &[u8])]) {
 fn keys(db: &mut Skiplist) -> Vec<Vec<u8>> {
     db.lock_shared(db.disk.lock_deadline()).unwrap();
     db.check().unwrap();
-    let pairs = db.stretch(b"", None).unwrap();
+    let pairs = db.stretch(b"", None).unwrap().pairs;
     db.unlock().unwrap();
     pairs.into_iter().map(|(key, _)| key).collect()
 }

@@ -26,7 +26,7 @@ use std::time::Instant;
 
 use super::levels::Levels;
 use super::pages::Pages;
-use super::{Backend, Create, DbError, Engine, Pair};
+use super::{Backend, Create, DbError, Engine, Pair, Stretch};
 use crate::spool::disk::{Disk, DiskFile, LockKind, if_exists};
 use format::{EMPTY_LENGTH, HEADER_LENGTH, Header, Kind, LONGEST_HEAD, Record, SHORTEST_RECORD};
 
@@ -88,8 +88,8 @@ impl Twoskip {
     /// Makes an empty file an empty database, unless somebody did so meanwhile. The name never
     /// stands for a part of one.
     fn initialise(&mut self, deadline: Instant) -> Result<(), DbError> {
-        let metadata = self.file.lock_current(LockKind::Exclusive, deadline)?;
-        if metadata.len() == 0 {
+        let status = self.file.lock_current(LockKind::Exclusive, deadline)?;
+        if status.length() == 0 {
             let replacement = self.disk.replace(self.file.path(), MODE)?;
             let mut image = Header::new(1).encode().to_vec();
             image.extend(Record::new(Kind::Dummy, format::MAX_LEVEL, b"", b"").encode_head());
@@ -101,8 +101,8 @@ impl Twoskip {
 
     /// Locks the file that has the name now, and reads its header. Tells whether it is clean.
     fn lock(&mut self, kind: LockKind, deadline: Instant) -> Result<bool, DbError> {
-        let opened = self.file.identity();
-        let length = self.file.lock_current(kind, deadline)?.len();
+        let opened = self.file.identity()?;
+        let length = self.file.lock_current(kind, deadline)?.length();
         let header = match self
             .read_header()
             .and_then(|header| self.whole(header, length))
@@ -113,7 +113,7 @@ impl Twoskip {
                 return Err(error);
             }
         };
-        if header != self.header || self.file.identity() != opened {
+        if header != self.header || self.file.identity()? != opened {
             self.pages.clear();
         }
         self.end = header.current_size;
@@ -230,7 +230,7 @@ impl Engine for Twoskip {
         }
     }
 
-    fn stretch(&mut self, prefix: &[u8], after: Option<&[u8]>) -> Result<Vec<Pair>, DbError> {
+    fn stretch(&mut self, prefix: &[u8], after: Option<&[u8]>) -> Result<Stretch, DbError> {
         self.read_stretch(prefix, after)
     }
 

@@ -12,7 +12,7 @@ impl Twoskip {
         self.check_all()?;
         let mut last: Option<Vec<u8>> = None;
         self.replace_with(|old| {
-            let pairs = old.read_stretch(b"", last.as_deref())?;
+            let pairs = old.read_stretch(b"", last.as_deref())?.pairs;
             last = pairs.last().map(|(key, _)| key.clone());
             Ok(pairs)
         })

@@ -3,7 +3,7 @@
 //! Keys must grow along every path, which also keeps damaged pointers from leading in circles.
 
 use super::format::{DUMMY_OFFSET, Kind, MAX_LEVEL, Record};
-use super::{DbError, Pair, Twoskip};
+use super::{DbError, Twoskip};
 use crate::spool::cyrusdb::Stretch;
 
 /// Where a key stands or would stand.
@@ -95,7 +95,7 @@ impl Twoskip {
         &mut self,
         prefix: &[u8],
         after: Option<&[u8]>,
-    ) -> Result<Vec<Pair>, DbError> {
+    ) -> Result<Stretch, DbError> {
         let place = self.search(after.unwrap_or(prefix))?;
         let mut next = match (place.found, after) {
             (Some(record), None) => Some(record),
@@ -118,7 +118,7 @@ impl Twoskip {
             }
             next = self.record_or_target(record.successor(0, self.end))?;
         }
-        Ok(stretch.pairs)
+        Ok(stretch)
     }
 
     /// Walks everything and checks order, linkage on all levels, checksums and the count.

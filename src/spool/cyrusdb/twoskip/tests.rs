@@ -91,7 +91,7 @@ fn content(db: &mut Twoskip) -> String {
     let mut all = Vec::new();
     loop {
         let last = all.last().map(|(key, _): &Pair| key.clone());
-        let pairs = db.stretch(b"", last.as_deref()).unwrap();
+        let pairs = db.stretch(b"", last.as_deref()).unwrap().pairs;
         if pairs.is_empty() {
             break;
         }
