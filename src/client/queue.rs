@@ -12,8 +12,11 @@ use crate::mail::UserId;
 /// Users about whom the replica is asked at once, before it is their turn.
 const ASK_AHEAD: usize = 16;
 
-/// Users whose digests one connection compares before it looks for others again.
+/// Users whose digests one connection compares before it looks for others again, at most.
 const COMPARE: usize = 4096;
+
+/// So many at least, unless all connections together have fewer: each share costs a round trip.
+const WORTH_A_ROUND_TRIP: usize = 256;
 
 /// Items that several connections share.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub struct Queue {
 struct Stock {
     /// Users of whom it may turn out that nothing needs to be done.
     doubtful: VecDeque<UserId>,
+    /// How many of them one connection takes at least.
+    least_share: usize,
     /// Connections that are about to find that out.
     comparing: usize,
     /// What is to be replicated.
@@ -62,6 +67,8 @@ impl Queue {
                 other => stock.items.push_back(other),
             }
         }
+        let even_share = stock.doubtful.len().div_ceil(usize::from(jobs.near()));
+        stock.least_share = even_share.min(WORTH_A_ROUND_TRIP);
         Queue {
             stock: Mutex::new(stock),
             ..Queue::new([], jobs)
@@ -101,11 +108,13 @@ impl Queue {
     /// One connection's share of the users who are to be compared; `None` if there are no more.
     pub fn share(&self) -> Option<Share<'_>> {
         let mut stock = self.lock();
-        let count = stock
+        let even_share = stock
             .doubtful
             .len()
             .div_ceil(usize::from(self.connections()));
-        let users: Vec<UserId> = stock.doubtful.drain(..count.min(COMPARE)).collect();
+        let count = even_share.clamp(stock.least_share, COMPARE);
+        let count = count.min(stock.doubtful.len());
+        let users: Vec<UserId> = stock.doubtful.drain(..count).collect();
         if users.is_empty() {
             return None;
         }
@@ -202,6 +211,23 @@ mod tests {
         assert_eq!(queue.some().len(), 1);
         assert_eq!(queue.some().len(), 1);
         assert!(queue.is_exhausted());
+    }
+
+    #[test]
+    fn shares_are_large_enough_to_be_worth_a_round_trip() {
+        for (all, jobs, expected) in [
+            (1000, 4, vec![250, 250, 250, 250]),
+            (3, 4, vec![1, 1, 1]),
+            (2000, 4, vec![500, 375, 282, 256, 256, 256, 75]),
+            (9000, 1, vec![4096, 4096, 808]),
+        ] {
+            let queue = Queue::of_doubtful(users(all), Jobs::exactly(jobs));
+            let mut shares = Vec::new();
+            while let Some(share) = queue.share() {
+                shares.push(share.users.len());
+            }
+            assert_eq!(shares, expected);
+        }
     }
 
     #[test]
