@@ -42,7 +42,7 @@ impl Rhythm {
     const SHARE: u32 = 10;
 
     /// For more than the delay that was asked for, nothing waits longer than this.
-    const PATIENCE: Duration = Duration::from_millis(250);
+    const PATIENCE: Duration = Duration::from_millis(400);
 
     /// Shortest time from the beginning of a run that took so long to that of the next.
     fn interval_after(&self, taken: Duration) -> Duration {
@@ -343,7 +343,7 @@ mod tests {
         };
         assert_eq!(interval(0, 0), 0);
         assert_eq!(interval(0, 6), 60);
-        assert_eq!(interval(0, 80), 250);
+        assert_eq!(interval(0, 80), 400);
         assert_eq!(interval(100, 6), 100);
         assert_eq!(interval(3000, 80), 3000);
     }

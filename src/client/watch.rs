@@ -11,7 +11,9 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub struct LogWatch {
     log: PathBuf,
-    notices: Option<Arc<Notify>>,
+    notices: Option<Notices>,
+    /// Whether there will be a notice.
+    is_watched: bool,
     /// What of the log is known and no news: its file number and length.
     known: Option<(u64, u64)>,
 }
@@ -25,6 +27,7 @@ impl LogWatch {
         LogWatch {
             log: log.to_owned(),
             notices: None,
+            is_watched: false,
             known: None,
         }
     }
@@ -35,12 +38,22 @@ impl LogWatch {
         self.known = self.look().filter(|(_, length)| *length == octets);
     }
 
-    /// Whether the log holds something that is not known. What comes later is noticed by
+    /// Whether the log holds something that is not known. If not, what comes later is noticed by
     /// [`LogWatch::changed`].
     pub fn has_news(&mut self) -> bool {
-        if self.notices.is_none() {
-            self.notices = self.watch();
+        if self.holds_news() {
+            return true;
         }
+        if self.notices.is_none() {
+            self.notices = Notices::new();
+        }
+        let watched = self.notices.as_ref().zip(self.log.parent());
+        self.is_watched = watched.is_some_and(|(notices, directory)| notices.watch(directory));
+        // It may have come before the watch.
+        self.holds_news()
+    }
+
+    fn holds_news(&self) -> bool {
         let found = self.look();
         found.is_some() && found != self.known
     }
@@ -54,32 +67,46 @@ impl LogWatch {
     /// Waits until something happens in the directory of the log. It may have nothing to do with
     /// the log.
     pub async fn changed(&self) {
-        match &self.notices {
-            Some(notices) => notices.notified().await,
+        match self.notices.as_ref().filter(|_| self.is_watched) {
+            Some(notices) => notices.arrived.notified().await,
             None => tokio::time::sleep(LOOK).await,
         }
     }
+}
 
+/// The system's notices of what happens in a directory. A watch ends with its first notice: while
+/// nobody waits, a log to which every daemon writes must wake nobody.
+#[derive(Debug)]
+struct Notices {
+    inotify: Arc<Inotify>,
+    arrived: Arc<Notify>,
+}
+
+impl Notices {
     /// Starts a thread that passes the system's notices on, for as long as the process lives.
-    fn watch(&self) -> Option<Arc<Notify>> {
-        let directory = self.log.parent()?;
-        let inotify = Inotify::init(InitFlags::IN_CLOEXEC).ok()?;
-        let events = AddWatchFlags::IN_CREATE
-            | AddWatchFlags::IN_MODIFY
-            | AddWatchFlags::IN_MOVED_TO
-            | AddWatchFlags::IN_CLOSE_WRITE;
-        inotify.add_watch(directory, events).ok()?;
-        let notices = Arc::new(Notify::new());
-        let notify = Arc::clone(&notices);
+    fn new() -> Option<Notices> {
+        let inotify = Arc::new(Inotify::init(InitFlags::IN_CLOEXEC).ok()?);
+        let arrived = Arc::new(Notify::new());
+        let (source, notify) = (Arc::clone(&inotify), Arc::clone(&arrived));
         std::thread::Builder::new()
             .name("log watch".to_owned())
             .spawn(move || {
-                while inotify.read_events().is_ok() {
+                while source.read_events().is_ok() {
                     notify.notify_one();
                 }
             })
             .ok()?;
-        Some(notices)
+        Some(Notices { inotify, arrived })
+    }
+
+    /// Watches for the next thing that happens; false if the system does not.
+    fn watch(&self, directory: &Path) -> bool {
+        let events = AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_MODIFY
+            | AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_CLOSE_WRITE
+            | AddWatchFlags::IN_ONESHOT;
+        self.inotify.add_watch(directory, events).is_ok()
     }
 }
 
@@ -103,7 +130,16 @@ mod tests {
         assert!(watch.has_news());
         watch.ignore_own(11);
         assert!(!watch.has_news());
+        let again = || tokio::time::timeout(Duration::from_millis(20), watch.changed());
+        let mut notices = 0;
+        while again().await.is_ok() {
+            notices += 1;
+            assert!(notices < 10, "old news wake up again and again");
+        }
+        assert!(!watch.has_news());
         std::fs::write(&log, "USER alice\nUSER bob\n").unwrap();
+        let woken = tokio::time::timeout(Duration::from_secs(5), watch.changed()).await;
+        assert!(woken.is_ok());
         assert!(watch.has_news());
     }
 }
