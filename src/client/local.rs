@@ -67,6 +67,14 @@ pub enum Preparation {
     Send(Box<Update>),
 }
 
+/// What a look at a mailbox found.
+enum Looked {
+    /// These counters are to be raised first.
+    Behind(TakeOver),
+    /// What there is to send.
+    Prepared(Preparation),
+}
+
 /// An update, ready to be sent.
 #[derive(Debug)]
 pub struct Update {
@@ -300,26 +308,46 @@ impl Local {
         if entry.unique_id != folder.unique_id {
             return Err(SyncError::Moved(folder.name.clone()));
         }
-        if let Some(remote) = remote {
-            let Some((deleted_modseq, ahead)) = self.behind(&entry, remote)? else {
-                return Ok(Preparation::Vanished);
-            };
-            if style.is_delta && lost_history(deleted_modseq, remote.highest_modseq) {
-                return Ok(Preparation::LostHistory);
+        let mut takes_over = !style.dry_run;
+        loop {
+            match self.look(folder, &entry, remote, style, takes_over)? {
+                Looked::Behind(ahead) => entry = self.take_over(entry, ahead)?,
+                Looked::Prepared(preparation) => return Ok(preparation),
             }
-            if ahead != TakeOver::default() && !style.dry_run {
-                entry = self.take_over(entry, ahead)?;
-            }
+            takes_over = false;
         }
-        let annotations = self.mailbox_annotations(&entry)?;
+    }
+
+    /// Computes what has to be sent, unless counters of the replica are ahead and are to be taken
+    /// over before.
+    fn look(
+        &mut self,
+        folder: &LocalFolder,
+        entry: &MailboxEntry,
+        remote: Option<&MailboxItem>,
+        style: Style,
+        takes_over: bool,
+    ) -> Result<Looked, SyncError> {
+        let annotations = self.mailbox_annotations(entry)?;
         let store = Arc::clone(&self.readers);
         let batches = &mut self.batches;
-        let prepared = read(&store, &entry, |mailbox| {
-            let mut item = mailbox_item(&entry, mailbox, annotations);
+        let looked = read(&store, entry, |mailbox| {
+            let mut item = mailbox_item(entry, mailbox, annotations);
+            if let Some(remote) = remote {
+                let deleted_modseq = mailbox.index_header().deleted_modseq;
+                if style.is_delta && lost_history(deleted_modseq, remote.highest_modseq) {
+                    return Ok(Looked::Prepared(Preparation::LostHistory));
+                }
+                let ahead = ahead(&item, remote);
+                if takes_over && ahead != TakeOver::default() {
+                    return Ok(Looked::Behind(ahead));
+                }
+            }
             item.partition.clone_from(&folder.partition);
-            update_of(&store, mailbox, batches, item, remote, style)
+            let preparation = update_of(&store, mailbox, batches, item, remote, style)?;
+            Ok(Looked::Prepared(preparation))
         })?;
-        Ok(prepared.unwrap_or(Preparation::Vanished))
+        Ok(looked.unwrap_or(Looked::Prepared(Preparation::Vanished)))
     }
 
     /// The first messages that the replica lacks, at most `most` of them. Only a hint: the mailbox
@@ -353,22 +381,6 @@ impl Local {
             Ok(new)
         })?;
         Ok(found.unwrap_or_default())
-    }
-
-    /// The highest purged modseq of the mailbox, and the counters of the replica that are ahead.
-    fn behind(
-        &mut self,
-        entry: &MailboxEntry,
-        remote: &MailboxItem,
-    ) -> Result<Option<(ModSeq, TakeOver)>, SyncError> {
-        read(&self.readers, entry, |mailbox| {
-            let index = mailbox.index_header();
-            let item = mailbox_item(entry, mailbox, Vec::new());
-            let mut ahead = take_over(&compared_state(&item), &compared_state(remote));
-            // The owner's counter is only kept with conversations, which the store has not.
-            ahead.racl_modseq = None;
-            Ok((index.deleted_modseq, ahead))
-        })
     }
 
     /// Raises local counters to the replica's.
@@ -466,6 +478,15 @@ pub fn write<T>(
     match store.open_for_writing(&user, entry)? {
         Some(mailbox) => use_it(mailbox).map(Some),
         None => Ok(None),
+    }
+}
+
+/// The counters of the replica that are ahead.
+fn ahead(item: &MailboxItem, remote: &MailboxItem) -> TakeOver {
+    TakeOver {
+        // The owner's counter is only kept with conversations, which the store has not.
+        racl_modseq: None,
+        ..take_over(&compared_state(item), &compared_state(remote))
     }
 }
 

@@ -55,7 +55,7 @@ impl LogRun<'_> {
             let Err(error) = self.perform(&task).await? else {
                 self.requeue().succeeded(&task);
                 if task.is_followed_by_restart() {
-                    self.session.forget_staged().await;
+                    self.session.forget_staged();
                 }
                 continue;
             };

@@ -256,7 +256,7 @@ impl Session {
                     }
                     *remote = Some(in_flight.sent);
                     // Both sides remember what is staged: not of a whole mailbox, which may be large.
-                    self.forget_staged().await;
+                    self.forget_staged();
                 }
             }
         }

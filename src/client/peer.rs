@@ -119,6 +119,8 @@ pub struct Peer {
     ready: HashMap<u64, Result<Vec<Answer>, PeerError>>,
     /// Requests whose answers nobody wants.
     unwanted: HashSet<u64>,
+    /// Whether something of a request may still be on this side.
+    is_held_back: bool,
     /// Whether the replica lets us say which mailbox a deletion means.
     unmailbox_id: bool,
     trace: bool,
@@ -146,6 +148,7 @@ impl Peer {
             waiting: VecDeque::new(),
             ready: HashMap::new(),
             unwanted: HashSet::new(),
+            is_held_back: false,
             trace,
             unmailbox_id: false,
             sent: Sent::default(),
@@ -233,14 +236,11 @@ impl Peer {
         Ok(ticket)
     }
 
-    /// Sends RESTART, which empties the replica's reserve list. Nobody waits for its answer.
-    ///
-    /// # Errors
-    /// If the connection is lost.
-    pub async fn send_restart(&mut self) -> Result<(), PeerError> {
+    /// Sends RESTART, which empties the replica's reserve list, with whatever is sent next. Nobody
+    /// waits for its answer.
+    pub fn send_restart(&mut self) {
         let ticket = self.begin_restart();
         self.forget(&ticket);
-        self.finish().await
     }
 
     /// Sends RESTART and waits until the replica has emptied its reserve list.
@@ -317,6 +317,7 @@ impl Peer {
     fn begin_with(&mut self, command: &'static str, is_long: bool) -> Ticket {
         let ticket = self.tickets;
         self.tickets += 1;
+        self.is_held_back = true;
         self.waiting.push_back(Waiting {
             ticket,
             command,
@@ -354,7 +355,8 @@ impl Peer {
         Ok(self.stream.relieve().await?)
     }
 
-    /// Completes a request: from here on the replica can act on it.
+    /// Sends all that is queued: from here on the replica can act on the requests that are complete.
+    /// Before an answer is awaited, this happens by itself.
     ///
     /// # Errors
     /// If the connection is lost.
@@ -362,6 +364,7 @@ impl Peer {
         if self.trace {
             trace('>', self.stream.queue());
         }
+        self.is_held_back = false;
         Ok(self.stream.flush().await?)
     }
 
@@ -386,6 +389,9 @@ impl Peer {
         let Some(oldest) = self.waiting.pop_front() else {
             return Ok(());
         };
+        if self.is_held_back {
+            self.finish().await?;
+        }
         let answer = self.read_answer(oldest.command, &mut NoFiles).await;
         let is_unwanted = self.unwanted.remove(&oldest.ticket);
         match answer {

@@ -347,16 +347,12 @@ impl Session {
         self.suspicion = Suspicion::default();
     }
 
-    /// Lets the replica forget its staged files, if there are any. If the connection is lost, so
-    /// are they, and whatever comes next will notice.
-    pub(super) async fn forget_staged(&mut self) {
-        if self.staged.is_empty() {
-            return;
+    /// Lets the replica forget its staged files, if there are any.
+    pub(super) fn forget_staged(&mut self) {
+        if !self.staged.is_empty() {
+            self.peer.send_restart();
+            self.staged.clear();
         }
-        if let Err(error) = self.peer.send_restart().await {
-            tracing::debug!("RESTART failed: {error}");
-        }
-        self.staged.clear();
     }
 
     /// Who is told what happens.

@@ -70,7 +70,7 @@ const WORTH_ASKING: u64 = 128 << 10;
 /// Files up to this size are read once; larger ones are read to be checked, and again to be sent.
 const SMALL_FILE: u64 = 256 << 10;
 /// Octets read at a time from a larger file.
-const PIECE: usize = 64 << 10;
+const PIECE: u64 = 64 << 10;
 
 /// The question which messages of a mailbox the replica has already, on its way there.
 #[derive(Debug)]
@@ -319,7 +319,7 @@ impl Uploader<'_> {
     async fn send_large(&mut self, file: &DiskFile, length: u64) -> Result<(), SyncError> {
         let mut offset = 0;
         while offset < length {
-            let size = PIECE.min(usize::try_from(length - offset).unwrap_or(PIECE));
+            let size = usize::try_from(PIECE.min(length - offset)).unwrap_or_default();
             let mut piece = vec![0; size];
             file.read_exact_at(offset, &mut piece)
                 .map_err(SpoolError::from)?;
@@ -341,8 +341,9 @@ impl Uploader<'_> {
 
     async fn end(&mut self, batch: &mut Batch) -> Result<(), SyncError> {
         if batch.files > 0 {
+            // It goes with the next request: what is there already need not wake up the replica.
             self.peer.queue().extend_from_slice(b")\r\n");
-            self.peer.finish().await?;
+            self.peer.relieve().await?;
             batch.files = 0;
             batch.octets = 0;
         }
@@ -383,18 +384,20 @@ struct Checked {
 
 fn check(file: &DiskFile, length: u64) -> Result<Checked, SyncError> {
     let mut hash = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    let piece = if length <= SMALL_FILE {
+        SMALL_FILE
+    } else {
+        PIECE
+    };
     let mut content = Vec::new();
     let mut offset = 0;
     while offset < length {
-        let left = usize::try_from(length - offset).unwrap_or(PIECE);
-        let mut piece = vec![0; PIECE.min(left)];
-        file.read_exact_at(offset, &mut piece)
+        let size = usize::try_from(piece.min(length - offset)).unwrap_or_default();
+        content.resize(size, 0);
+        file.read_exact_at(offset, &mut content)
             .map_err(SpoolError::from)?;
-        hash.update(&piece);
-        offset += piece.len() as u64;
-        if length <= SMALL_FILE {
-            content.append(&mut piece);
-        }
+        hash.update(&content);
+        offset += size as u64;
     }
     let mut octets = [0; Guid::LEN];
     for (octet, value) in octets.iter_mut().zip(hash.finish().as_ref()) {

@@ -393,7 +393,7 @@ impl Worker<'_> {
                 Item::User(user) if self.session.has_asked(user) => self.begin(user).await?,
                 _ => self.one(&item).await?,
             }
-            self.session.forget_staged().await;
+            self.session.forget_staged();
             if self.under_way.len() > UNDER_WAY {
                 self.end_oldest().await?;
             }
@@ -415,7 +415,7 @@ impl Worker<'_> {
         while let Some(item) = self.queue.put_off_item() {
             self.session.shared.go_on()?;
             self.alone(&item).await?;
-            self.session.forget_staged().await;
+            self.session.forget_staged();
         }
         Ok(())
     }

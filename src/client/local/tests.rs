@@ -91,8 +91,9 @@ fn records_in(store: &Store, entry: &MailboxEntry) -> BTreeMap<Uid, ModSeq> {
     records.unwrap().unwrap()
 }
 
-/// Octets of an index record.
+/// Octets of an index record, and of the header before them.
 const RECORD: u64 = 112;
+const HEADER: u64 = 160;
 
 #[test]
 fn each_batch_reads_only_its_own_records() {
@@ -136,4 +137,32 @@ fn what_changes_between_batches_is_not_lost() {
     assert!(costs.len() > 9, "{costs:?}");
     assert_eq!(replica, records_in(&store, &entry));
     assert_eq!(replica.len(), 1200);
+}
+
+/// Whatever is compared before, the header and whole records are read for an update, and no other
+/// header.
+#[test]
+fn an_update_opens_a_mailbox_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let entry = create(&store(dir.path(), Disk::default()));
+    append(&store(dir.path(), Disk::default()), &entry, 2..=9);
+    let recorder = Recorder::new(dir.path()).unwrap();
+    let store = store(dir.path(), Disk::default().recorded_by(&recorder));
+    let mut local = Local::open(&store, &store).unwrap();
+    let folder = local.folders_named([&name()], None).unwrap().remove(0);
+    let Preparation::Send(first) = local.prepare(&folder, None, STYLE).unwrap() else {
+        panic!("nothing to send");
+    };
+    append(&store, &entry, 10..=12);
+    let place = store.place(&entry).unwrap().unwrap();
+    let index = place.paths.file(MailboxFile::Index);
+    let before = recorder.octets_read(&index);
+    let prepared = local.prepare(&folder, Some(&first.item), STYLE).unwrap();
+    let Preparation::Send(second) = prepared else {
+        panic!("nothing to send");
+    };
+    assert_eq!(second.uploads.len(), 3);
+    let octets = recorder.octets_read(&index) - before;
+    assert!(octets > HEADER);
+    assert_eq!(octets % RECORD, HEADER % RECORD, "{octets} octets");
 }

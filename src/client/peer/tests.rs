@@ -38,7 +38,7 @@ fn subscriptions(answers: &[Answer]) -> Vec<String> {
 async fn answers_are_found_in_any_order() {
     let (mut peer, mut server) = connected(Flavour::Csync);
     let first = peer.send_get(&user("a")).await.unwrap();
-    peer.send_restart().await.unwrap();
+    peer.send_restart();
     let second = peer.send_get(&user("b")).await.unwrap();
     assert_eq!(
         sent(&mut server).await,
@@ -58,6 +58,24 @@ async fn answers_are_found_in_any_order() {
         subscriptions(&peer.answer(first).await.unwrap()),
         ["user.a"]
     );
+}
+
+#[tokio::test]
+async fn what_is_held_back_is_sent_before_its_answer_is_awaited() {
+    let (mut peer, mut server) = connected(Flavour::Csync);
+    peer.send_restart();
+    let message = peer.begin("MESSAGE");
+    peer.queue().extend_from_slice(b"APPLY MESSAGE ()\r\n");
+    peer.relieve().await.unwrap();
+    let replica = async {
+        assert_eq!(sent(&mut server).await, "RESTART\r\nAPPLY MESSAGE ()\r\n");
+        server
+            .write_all(b"OK Restarting\r\nOK success\r\n")
+            .await
+            .unwrap();
+    };
+    let (answer, ()) = tokio::join!(peer.answer(message), replica);
+    assert_eq!(answer.unwrap(), []);
 }
 
 #[tokio::test]
