@@ -34,7 +34,7 @@ const KEPT_ROOM: usize = 256;
 /// waits for each.
 const SYNC_THREADS: usize = 4;
 /// Fewer files than this are made durable one after the other.
-const FEW_FILES: usize = 8;
+const FEW_FILES: usize = 16;
 
 /// Sessions that this process has had.
 static SESSIONS: AtomicU64 = AtomicU64::new(0);
@@ -56,9 +56,63 @@ pub struct Staging {
     settings: StagingSettings,
     session: u64,
     partitions: HashMap<Partition, Stage>,
-    /// The cache records; has no name.
-    caches: Option<DiskFile>,
-    caches_end: u64,
+    caches: Caches,
+    /// Room for the octets of a message, from the last one.
+    buffer: Vec<u8>,
+}
+
+/// The cache records of the staged messages, one after the other: the last ones in memory, those
+/// before in a file without name.
+#[derive(Debug, Default)]
+struct Caches {
+    file: Option<DiskFile>,
+    /// Octets in the file.
+    written: u64,
+    last: Vec<u8>,
+}
+
+impl Caches {
+    /// Where the next record goes.
+    fn end(&self) -> u64 {
+        self.written + self.last.len() as u64
+    }
+
+    /// Appends a record. `file` makes the file when the first records go there.
+    fn append(
+        &mut self,
+        record: &[u8],
+        file: impl FnOnce() -> Result<DiskFile, SpoolError>,
+    ) -> Result<(), SpoolError> {
+        self.last.extend_from_slice(record);
+        if self.last.len() < PIECE {
+            return Ok(());
+        }
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => file()?,
+        };
+        self.file.insert(file).write_at(self.written, &self.last)?;
+        self.written += self.last.len() as u64;
+        self.last.clear();
+        Ok(())
+    }
+
+    /// Appends the record of this length at `offset` to `out`.
+    fn read(&self, offset: u64, length: usize, out: &mut Vec<u8>) -> Result<(), SpoolError> {
+        let start = out.len();
+        match (&self.file, offset.checked_sub(self.written)) {
+            (Some(file), None) => {
+                out.resize(start + length, 0);
+                file.read_exact_at(offset, out.get_mut(start..).unwrap_or_default())?;
+            }
+            (_, place) => {
+                let place = place.and_then(|place| usize::try_from(place).ok());
+                let record = place.and_then(|place| self.last.get(place..place + length));
+                out.extend_from_slice(record.unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -205,8 +259,8 @@ impl Staging {
             settings,
             session: SESSIONS.fetch_add(1, Ordering::Relaxed),
             partitions: HashMap::new(),
-            caches: None,
-            caches_end: 0,
+            caches: Caches::default(),
+            buffer: Vec::new(),
         }
     }
 
@@ -250,7 +304,7 @@ impl Staging {
             announced: *guid,
             parser: MessageParser::new(&self.settings.parser),
             file,
-            buffer: Vec::new(),
+            buffer: std::mem::take(&mut self.buffer),
             written: 0,
             unfinished: Unfinished::new(disk, path),
         }))
@@ -267,9 +321,11 @@ impl Staging {
             partition,
             announced,
             parser,
+            buffer,
             unfinished,
             ..
         } = writer;
+        self.buffer = buffer;
         self.keep(&partition, &announced, parser.finish(), unfinished)
     }
 
@@ -312,15 +368,12 @@ impl Staging {
     }
 
     /// Forgets and removes all staged messages (RESTART, commands §6). The directories stay for the
-    /// next ones, as does the file for cache records: clients send RESTART after each mailbox.
+    /// next ones: clients send RESTART after each mailbox.
     pub fn clear(&mut self) {
         for stage in self.partitions.values_mut() {
             stage.clear();
         }
-        if self.caches_end > PIECE as u64 {
-            self.caches = None;
-        }
-        self.caches_end = 0;
+        self.caches = Caches::default();
     }
 
     /// Starts to give staged messages of a partition names in `directory`, that of a locked mailbox.
@@ -344,13 +397,8 @@ impl Staging {
         message: &StagedMessage,
         out: &mut Vec<u8>,
     ) -> Result<(), SpoolError> {
-        if let Some(caches) = &self.caches {
-            let start = out.len();
-            out.resize(start + message.cache_length as usize, 0);
-            let place = out.get_mut(start..).unwrap_or_default();
-            caches.read_exact_at(message.cache_offset, place)?;
-        }
-        Ok(())
+        let length = message.cache_length as usize;
+        self.caches.read(message.cache_offset, length, out)
     }
 
     fn keep(
@@ -371,28 +419,19 @@ impl Staging {
             date: parsed.date,
             cache_version: parsed.cache_version.number(),
             cache_crc: parsed.cache_crc,
-            cache_offset: self.caches_end,
+            cache_offset: self.caches.end(),
             cache_length: u32::try_from(parsed.cache.len()).unwrap_or(u32::MAX),
         };
-        self.caches(partition)?
-            .write_at(message.cache_offset, &parsed.cache)?;
-        self.caches_end += u64::from(message.cache_length);
+        let path = self.stage(partition)?.directory.join("caches");
+        let disk = &self.disk;
+        self.caches.append(&parsed.cache, || {
+            let file = disk.create_new(&path, FILE_MODE)?;
+            disk.unlink(&path)?;
+            Ok(file)
+        })?;
         self.stage(partition)?.messages.insert(*guid, message);
         unfinished.kept = true;
         Ok(())
-    }
-
-    fn caches(&mut self, partition: &Partition) -> Result<&DiskFile, SpoolError> {
-        let file = match self.caches.take() {
-            Some(file) => file,
-            None => {
-                let path = self.stage(partition)?.directory.join("caches");
-                let file = self.disk.create_new(&path, FILE_MODE)?;
-                self.disk.unlink(&path)?;
-                file
-            }
-        };
-        Ok(self.caches.insert(file))
     }
 
     /// The path for a message to be staged; one that is there, with the wrong content, goes.

@@ -166,6 +166,15 @@ fn a_batch_costs_one_sync_for_each_message_and_few_for_all() {
     }
 }
 
+/// The cache records of a few messages are written to the mailbox and nowhere else.
+#[test]
+fn few_cache_records_are_kept_in_memory() {
+    let is_kept =
+        |step: &Step| matches!(step, Step::Create { path } if file_name(path) == "caches");
+    assert!(!append(3, 7).iter().any(is_kept));
+    assert!(append(3, 600).iter().any(is_kept));
+}
+
 /// Changed records are protected by a copy while they are overwritten, all of them by one.
 #[test]
 fn flags_of_many_messages_cost_as_much_as_those_of_a_few() {

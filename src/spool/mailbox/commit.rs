@@ -154,7 +154,7 @@ impl Mailbox<'_> {
             file.commit()?;
         }
         let disk = &self.mailboxes.disk;
-        redo::keep(disk, &self.place, &self.index_header, &prepared.writes)?;
+        let is_protected = redo::keep(disk, &self.place, &self.index_header, &prepared.writes)?;
         for (root, amounts) in &committed.charged {
             charge(root, *amounts)?;
         }
@@ -162,7 +162,9 @@ impl Mailbox<'_> {
         self.write_records(&prepared.writes)?;
         self.index.write_at(0, &prepared.after.encode())?;
         self.index.sync_data()?;
-        redo::forget(disk, &self.place)?;
+        if is_protected {
+            redo::forget(disk, &self.place)?;
+        }
         self.header = prepared.header;
         self.index_header = prepared.after;
         self.forget_annotations();

@@ -15,6 +15,9 @@ use crate::spool::disk::Disk;
 
 /// After so many single look-ups the UIDs that have annotations are collected in one scan.
 const LOOKUPS_BEFORE_SCAN: u32 = 64;
+/// Octets of a database that is scanned before the first look-up: one scan costs no more than that.
+/// The daemons make an empty one for each mailbox.
+const SMALL: u64 = 16 << 10;
 
 /// The annotations of all messages of one mailbox, for reading.
 #[derive(Debug)]
@@ -34,10 +37,18 @@ impl MessageAnnotations {
         backend: Backend,
         owner: Option<&UserId>,
     ) -> Result<MessageAnnotations, SpoolError> {
+        let db = Db::open(disk, path, backend, Create::No)?;
+        let length = match &db {
+            Some(_) => disk.status(path)?.map_or(0, |status| status.length()),
+            None => 0,
+        };
         Ok(MessageAnnotations {
-            db: Db::open(disk, path, backend, Create::No)?,
+            db,
             owner: owner.cloned(),
-            lookups: 0,
+            lookups: match length <= SMALL {
+                true => LOOKUPS_BEFORE_SCAN,
+                false => 0,
+            },
             annotated: None,
         })
     }

@@ -14,6 +14,10 @@ const PIECE: u32 = 512;
 /// Records read at first where perhaps only one is wanted.
 const FIRST_PIECE: u32 = 4;
 
+/// Records at the end of an index that are read before anything is searched: what is wanted is new
+/// most of the time.
+const TAIL: u32 = 32;
+
 /// How far UIDs may lie apart for the records between to be read sooner than searched.
 const NEAR: u32 = 64;
 
@@ -28,6 +32,8 @@ pub struct Records<'mailbox> {
     piece_start: u32,
     /// Records of the next piece.
     piece_length: u32,
+    /// The first UID of the [`TAIL`], once it was read.
+    tail_begins: Option<Uid>,
     failed: bool,
 }
 
@@ -42,6 +48,7 @@ impl<'mailbox> Records<'mailbox> {
             piece: Vec::new(),
             piece_start: first,
             piece_length: PIECE,
+            tail_begins: None,
             failed: false,
         }
     }
@@ -54,14 +61,44 @@ impl<'mailbox> Records<'mailbox> {
         let last = at_hand.unwrap_or(self.previous);
         let is_near = uid.0 <= last.0.saturating_add(NEAR);
         let are_few = self.header.record_count - self.next <= PIECE;
-        match uid.0.checked_sub(1) {
-            Some(below) if !is_near && !are_few => self.search_above(Uid(below)),
+        match uid.0.checked_sub(1).map(Uid) {
+            Some(below) if !is_near && !self.go_to_tail(below)? && !are_few => self.bisect(below),
             _ => Ok(()),
         }
     }
 
     /// Goes on at the first record with a UID above `uid`, if it has not gone past it.
     pub(super) fn search_above(&mut self, uid: Uid) -> Result<(), SpoolError> {
+        match self.go_to_tail(uid)? {
+            true => Ok(()),
+            false => self.bisect(uid),
+        }
+    }
+
+    /// Goes on at the first record with a UID above `uid` if that is among the last records, or
+    /// there is none.
+    fn go_to_tail(&mut self, uid: Uid) -> Result<bool, SpoolError> {
+        if self.tail_begins.is_some_and(|first| uid < first) {
+            return Ok(false);
+        }
+        let count = self.header.record_count;
+        let start = self.next.max(count.saturating_sub(TAIL));
+        self.read_piece(start, count - start)?;
+        let size = self.header.version.record_size();
+        let uids = || self.piece.chunks(size).map(uid_of);
+        let first = uids().find(|found| *found != Uid(0));
+        self.tail_begins = first;
+        if start > self.next && first.is_none_or(|first| uid < first) {
+            self.piece.clear();
+            self.piece_start = self.next;
+            return Ok(false);
+        }
+        let above = uids().position(|found| found > uid);
+        self.next = above.map_or(count, |place| start + u32::try_from(place).unwrap_or(TAIL));
+        Ok(true)
+    }
+
+    fn bisect(&mut self, uid: Uid) -> Result<(), SpoolError> {
         let (mut low, mut high) = (self.next, self.header.record_count);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -74,6 +111,16 @@ impl<'mailbox> Records<'mailbox> {
         self.piece_start = low;
         self.piece.clear();
         self.piece_length = FIRST_PIECE;
+        Ok(())
+    }
+
+    /// Reads these records, of which the first is the one to go on at or comes behind it.
+    fn read_piece(&mut self, start: u32, count: u32) -> Result<(), SpoolError> {
+        let size = self.header.version.record_size();
+        self.piece.resize(count as usize * size, 0);
+        self.index
+            .read_exact_at(record_offset(self.header, start), &mut self.piece)?;
+        self.piece_start = start;
         Ok(())
     }
 

@@ -32,13 +32,14 @@ fn path(place: &MailboxPlace) -> PathBuf {
         .with_file_name("cyrus.index.redo")
 }
 
-/// Keeps, durably, the new octets of the records that a power cut could tear.
+/// Keeps, durably, the new octets of the records that a power cut could tear; false if there are
+/// none.
 pub(super) fn keep(
     disk: &Disk,
     place: &MailboxPlace,
     header: &IndexHeader,
     writes: &RecordWrites,
-) -> Result<(), SpoolError> {
+) -> Result<bool, SpoolError> {
     let size = header.version.record_size();
     let mut octets = [MAGIC, &header.version.number().to_be_bytes()].concat();
     let empty = octets.len();
@@ -51,14 +52,14 @@ pub(super) fn keep(
         }
     }
     if octets.len() == empty {
-        return Ok(());
+        return Ok(false);
     }
     octets.extend_from_slice(&[0; 4]);
     seal(&mut octets);
     let file = disk.replace(&path(place), FILE_MODE)?;
     file.file().write_at(0, &octets)?;
     file.commit()?;
-    Ok(())
+    Ok(true)
 }
 
 /// Whether a commit was cut short that may have torn records.

@@ -324,15 +324,19 @@ fn records_are_found_by_uid() {
     assert_eq!(uids, [3993, 3996, 3999]);
 }
 
-/// A mailbox of 5,000 records with the UIDs 3, 6, 9, ..., of which some slots are wiped.
-fn sparse(store: &Store) {
+/// A mailbox of 5,000 records with the UIDs 3, 6, 9, ..., of which some slots are wiped, and all
+/// from number `end` on.
+fn sparse(store: &Store, end: usize) {
     let user = store.user();
     let mailbox = of_expunged(store.create(&user), (1..=5000).map(|number| number * 3));
     let version = mailbox.index_header().version;
     let (header, size) = (version.header_size(), version.record_size());
     let mut wiped = Vec::new();
     IndexRecord::default().encode(version, &mut wiped);
-    for number in (0..5000).filter(|number| number % 7 == 3 || (1000..1100).contains(number)) {
+    let is_wiped = |number: &usize| {
+        number % 7 == 3 || (1000..1100).contains(number) || (end..5000).contains(number)
+    };
+    for number in (0..5000).filter(is_wiped) {
         let offset = (header + number * size) as u64;
         mailbox.index.write_at(offset, &wiped).unwrap();
     }
@@ -340,9 +344,15 @@ fn sparse(store: &Store) {
 
 #[test]
 fn some_records_are_found_as_by_reading_all() {
+    for end in [5000, 4990, 4900] {
+        found_as_by_reading_all(end);
+    }
+}
+
+fn found_as_by_reading_all(end: usize) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::new(dir.path());
-    sparse(&store);
+    sparse(&store, end);
     let user = store.user();
     let mailbox = store.write(&user);
     let all: Vec<Uid> = mailbox
@@ -367,9 +377,11 @@ fn some_records_are_found_as_by_reading_all() {
             .collect();
         let found = mailbox.records_of(wanted.iter().copied());
         let found: Vec<Uid> = found.map(|stored| stored.unwrap().record.uid).collect();
-        assert_eq!(found, expected, "every {step}th from {first} on");
+        assert_eq!(found, expected, "every {step}th from {first} on, {end}");
     }
-    for uid in [0, 1, 9, 10, 2999, 3000, 3299, 3300, 3301, 14_999, 15_000] {
+    for uid in [
+        0, 1, 9, 10, 2999, 3000, 3299, 3300, 3301, 14_900, 14_930, 14_999, 15_000,
+    ] {
         let expected = all.iter().filter(|found| **found > Uid(uid)).count();
         assert_eq!(
             mailbox.records_after(Uid(uid)).unwrap().count(),
@@ -382,7 +394,7 @@ fn some_records_are_found_as_by_reading_all() {
 #[test]
 fn few_records_of_many_are_found_without_reading_all() {
     let dir = tempfile::tempdir().unwrap();
-    sparse(&Store::new(dir.path()));
+    sparse(&Store::new(dir.path()), 5000);
     let recorder = Recorder::new(dir.path()).unwrap();
     let store = Store::on(
         dir.path(),
@@ -408,6 +420,11 @@ fn few_records_of_many_are_found_without_reading_all() {
     let (count, octets) = read(&|| mailbox.records_of(some.into_iter()).count());
     assert_eq!(count, 4);
     assert!(octets < whole / 10, "{octets} octets of {whole}");
+    let (count, octets) = read(&|| mailbox.records_after(Uid(14_990)).unwrap().count());
+    assert!(
+        count > 1 && octets < whole / 100,
+        "{octets} octets of {whole}"
+    );
     // The same number of records costs about the same wherever they are, together or apart.
     let (_, together) = read(&|| mailbox.records_of((12_000..13_500).map(Uid)).count());
     assert!(together < whole / 5, "{together} octets of {whole}");
