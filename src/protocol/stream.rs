@@ -118,6 +118,8 @@ pub struct Stream {
     output: Vec<u8>,
     /// Some of them are secret, and are wiped once they are sent.
     output_is_secret: bool,
+    /// What is queued is to be sent before more is waited for.
+    is_held_back: bool,
     timeout: Duration,
     /// Octets that the peer may still send, decompressed, if that is limited.
     allowance: Option<usize>,
@@ -180,6 +182,7 @@ impl Stream {
             end: 0,
             output: Vec::new(),
             output_is_secret: false,
+            is_held_back: false,
             timeout,
             allowance: None,
             unfinished: false,
@@ -263,6 +266,9 @@ impl Stream {
 
     /// Receives more octets. What is buffered must have been consumed.
     async fn fill(&mut self) -> Result<(), StreamError> {
+        if self.is_held_back {
+            self.flush().await?;
+        }
         self.start = 0;
         self.end = 0;
         let input = &mut self.input;
@@ -341,11 +347,25 @@ impl Stream {
         Ok(())
     }
 
+    /// Sends what is queued as soon as more must be waited for: what is received already is to be
+    /// looked at before.
+    ///
+    /// # Errors
+    /// If the connection is lost or the peer takes nothing for too long.
+    pub async fn flush_before_waiting(&mut self) -> Result<(), StreamError> {
+        if self.start == self.end {
+            return self.flush().await;
+        }
+        self.is_held_back = true;
+        self.relieve().await
+    }
+
     /// Sends all that is queued, and everything the layers below hold back.
     ///
     /// # Errors
     /// If the connection is lost or the peer takes nothing for too long.
     pub async fn flush(&mut self) -> Result<(), StreamError> {
+        self.is_held_back = false;
         self.send_queue().await?;
         let flush = async {
             match &mut self.writer {

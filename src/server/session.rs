@@ -249,7 +249,7 @@ impl Session {
                 }
             };
             match next {
-                Next::Answer(status) => self.send(&status)?,
+                Next::Answer(status) => self.answer(&status)?,
                 Next::Continue => {}
                 Next::End(status) => return self.send(&status),
                 Next::Part(status) => return self.part(&status),
@@ -385,6 +385,12 @@ impl Session {
                 "{verb}: {failure}"
             );
         }
+    }
+
+    /// Sends an answer, together with those to the commands that are here already.
+    fn answer(&mut self, status: &Status) -> Result<(), StreamError> {
+        let send = self.connection.send_status_soon(status);
+        self.runtime.block_on(self.heartbeat.watch(send))
     }
 
     fn send(&mut self, status: &Status) -> Result<(), StreamError> {

@@ -389,6 +389,17 @@ impl ServerConnection {
         self.stream.flush().await
     }
 
+    /// Sends the status line that ends an answer, together with those to the commands that are here
+    /// already.
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub async fn send_status_soon(&mut self, status: &Status) -> Result<(), StreamError> {
+        let line = format!("{status}\r\n");
+        self.stream.queue().extend_from_slice(line.as_bytes());
+        self.stream.flush_before_waiting().await
+    }
+
     /// Sends the last status line to a client that is still sending, see [`Stream::linger`]. The
     /// connection is then to be dropped.
     ///

@@ -547,6 +547,42 @@ async fn reply(text: &str) -> (Result<(), ReplyError<Infallible>>, usize) {
     (result, count)
 }
 
+/// Commands that came together are answered together, but nobody who waits is kept waiting.
+#[test]
+fn answers_wait_for_commands_that_are_here_and_for_no_others() {
+    run(async {
+        let (mut server, mut wire) = server_and_wire(1000);
+        let command = async |server: &mut ServerConnection| {
+            let mut files = NoFiles;
+            let command = server.read_command(Access::Administrator, &mut files);
+            assert!(matches!(command.await.unwrap(), Command::Noop));
+            server.send_status_soon(&Status::Noop).await.unwrap();
+        };
+        let received = async |wire: &mut DuplexStream| {
+            let mut octets = vec![0; 1000];
+            let count = wire.read(&mut octets).await.unwrap();
+            octets.truncate(count);
+            String::from_utf8(octets).unwrap()
+        };
+        let line = format!("{}\r\n", Status::Noop);
+        wire.write_all(b"NOOP\r\nNOOP\r\n").await.unwrap();
+        command(&mut server).await;
+        let early = tokio::time::timeout(Duration::from_millis(20), received(&mut wire));
+        assert!(early.await.is_err());
+        command(&mut server).await;
+        assert_eq!(received(&mut wire).await, format!("{line}{line}"));
+        // The second command is not complete: its rest may be sent when the answer has come.
+        wire.write_all(b"NOOP\r\nNO").await.unwrap();
+        command(&mut server).await;
+        let rest = async {
+            assert_eq!(received(&mut wire).await, line);
+            wire.write_all(b"OP\r\n").await.unwrap();
+        };
+        tokio::join!(command(&mut server), rest);
+        assert_eq!(received(&mut wire).await, line);
+    });
+}
+
 #[test]
 fn answers_that_fail() {
     run(async {

@@ -125,10 +125,6 @@ fn update_mailbox(engine: &mut Engine, update: &MailboxUpdate) -> Result<(), Fai
     let store = Arc::clone(&engine.store);
     let lock = store.locks.owner_of(&item.name, LockKind::Exclusive)?;
     let entry = engine.list.find(&item.name)?.filter(MailboxEntry::is_real);
-    let holder = engine
-        .list
-        .find_id(&item.unique_id)?
-        .filter(MailboxEntry::is_real);
     let mailbox = match &entry {
         Some(entry) => store.open_for_writing(&lock, entry)?,
         None => None,
@@ -140,6 +136,12 @@ fn update_mailbox(engine: &mut Engine, update: &MailboxUpdate) -> Result<(), Fai
             unique_id: &entry.unique_id,
             last_uid: mailbox.index_header().last_uid,
         });
+    let is_itself = occupant.is_some_and(|occupant| *occupant.unique_id == item.unique_id);
+    let holder = match is_itself {
+        true => None,
+        false => engine.list.find_id(&item.unique_id)?,
+    };
+    let holder = holder.filter(MailboxEntry::is_real);
     let holder = holder.as_ref().map(|entry| &entry.name);
     let destination =
         plan::destination(&item.name, &item.unique_id, occupant, holder, engine.force)
@@ -316,7 +318,7 @@ struct Decided {
 }
 
 fn decide(
-    engine: &Engine,
+    engine: &mut Engine,
     mailbox: &WritableMailbox<'_>,
     entry: &MailboxEntry,
     update: &MailboxUpdate,
@@ -360,7 +362,7 @@ fn decide(
         options: header.options,
     });
     changes.set_acl(item.acl.clone());
-    let present = engine.store.mailbox_annotations(entry)?;
+    let present = engine.annotations_of(&[entry])?.concat();
     let mut wanted = item.annotations.clone();
     wanted.sort();
     let annotations_change = !same_values(&present, &wanted);
