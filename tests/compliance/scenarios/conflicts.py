@@ -186,7 +186,7 @@ def replica_lost_and_found(s):
     with s.admin(s.replica) as admin:
         admin.command("SETACL user/%s cyrus lrswipkxtecda" % s.user)
         admin.command("DELETE user/" + s.user)
-        # once in some thousand times imapd lists nothing, while its mailbox list is written afresh
+        # seen once, on a busy machine: imapd lists nothing
         for _ in range(5):
             names = admin.command('LIST "" "*%s*"' % s.user)
             if names:
