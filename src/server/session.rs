@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_compression::Level;
 use tokio::runtime::Handle;
@@ -37,6 +38,8 @@ pub(super) const COMPRESSION: Level = Level::Fastest;
 
 /// Octets that a client may send before it has logged in.
 const LOGIN_OCTETS: usize = 64 << 10;
+/// The answer to a command that took less may go with the next one.
+const QUICK: Duration = Duration::from_millis(1);
 
 /// What all sessions of a server share.
 #[derive(Debug)]
@@ -239,6 +242,7 @@ impl Session {
             }
             let sink = StagingSink::new(engine.staging(), &activity);
             let command = self.read_command(sink);
+            let began = Instant::now();
             let next = match command {
                 Ok(command) => self.carry_out(engine, command)?,
                 Err(ReadError::Stream(error)) => return Err(error),
@@ -249,7 +253,9 @@ impl Session {
                 }
             };
             match next {
-                Next::Answer(status) => self.answer(&status)?,
+                // The client may wait for what took long; what was quick can wait for the next one.
+                Next::Answer(status) if began.elapsed() >= QUICK => self.send(&status)?,
+                Next::Answer(status) => self.send_soon(&status)?,
                 Next::Continue => {}
                 Next::End(status) => return self.send(&status),
                 Next::Part(status) => return self.part(&status),
@@ -388,7 +394,7 @@ impl Session {
     }
 
     /// Sends an answer, together with those to the commands that are here already.
-    fn answer(&mut self, status: &Status) -> Result<(), StreamError> {
+    fn send_soon(&mut self, status: &Status) -> Result<(), StreamError> {
         let send = self.connection.send_status_soon(status);
         self.runtime.block_on(self.heartbeat.watch(send))
     }
