@@ -365,7 +365,7 @@ impl Session {
             peer: &mut self.peer,
             staged: &mut self.staged,
             questions: &mut self.questions,
-            disk: &self.shared.store.disk,
+            disk: self.shared.store.disk.clone(),
             reporter: &self.shared.reporter,
             stop: &self.shared.stop,
         }

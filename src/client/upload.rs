@@ -93,7 +93,7 @@ pub struct Uploader<'a> {
     /// What was asked.
     pub questions: &'a mut Questions,
     /// The door to the files.
-    pub disk: &'a Disk,
+    pub disk: Disk,
     /// Who is told of the progress.
     pub reporter: &'a Reporter,
     /// Tells when the program is to end.
@@ -128,6 +128,12 @@ impl Uploader<'_> {
         }
         if !uploads.is_empty() {
             self.peer.clear_the_way().await?;
+        }
+        if let Some(directory) = uploads.first().and_then(|upload| upload.path.parent())
+            && let Ok(disk) = self.disk.holding(directory)
+        {
+            // Whoever moves the mailbox meanwhile moves its files with it.
+            self.disk = disk;
         }
         let mut batch = Batch::default();
         let mut result = Ok(());

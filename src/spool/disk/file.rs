@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
+use nix::fcntl::{self, PosixFadviseAdvice};
+
 use super::recorder::FileNumber;
 use super::{Disk, DiskError, Identity, Named, Status, Step, status};
 
@@ -148,6 +150,15 @@ impl DiskFile {
             identity: self.identity.clone(),
             number: self.number,
         })
+    }
+
+    /// Lets the system begin to write the content to the disk, so that a sync has less to wait for.
+    /// Nothing is promised by that.
+    pub fn start_writing(&self) {
+        // What is said not to be needed in memory is written at once; only what was written before
+        // is forgotten. A system that does not care for advice writes when it is synced.
+        let advice = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+        let _ = fcntl::posix_fadvise(&self.file, 0, 0, advice);
     }
 
     /// Makes content and attributes durable. The name is durable after [`Disk::sync_dir`] only.

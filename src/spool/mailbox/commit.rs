@@ -2,7 +2,7 @@
 //!
 //! 1. Message files are linked into the mailbox and get their times; their content is made
 //!    durable, then the directory. Nothing refers to them yet.
-//! 2. Cache records are appended and made durable. Nothing refers to them either.
+//! 2. Cache records, appended before, are made durable. Nothing refers to them either.
 //! 3. Message annotations are committed.
 //! 4. `cyrus.header` is replaced, if it changes.
 //! 5. The quota roots are charged: as late as may be, for nobody takes that back.
@@ -31,7 +31,7 @@ use super::redo;
 use super::version::FormatError;
 use crate::mail::{ModSeq, Uid, UnixTime};
 use crate::spool::SpoolError;
-use crate::spool::disk::FILE_MODE;
+use crate::spool::disk::{Disk, DiskFile, FILE_MODE};
 use crate::spool::layout::MailboxFile;
 use crate::spool::quota::{Amounts, QuotaRoot};
 use crate::spool::staging::Staging;
@@ -138,8 +138,11 @@ impl Mailbox<'_> {
         if !committed.changed {
             return Ok(committed);
         }
+        let cache = self.append_cache(&prepared, staging)?;
         let links = self.link_messages(&prepared, staging)?;
-        self.append_cache(&prepared, staging)?;
+        if let Some(cache) = cache {
+            cache.sync(&self.mailboxes.disk)?;
+        }
         message_annotations::write(
             &self.mailboxes.disk,
             &self.place.paths.file(MailboxFile::Annotations),
@@ -212,15 +215,15 @@ impl Mailbox<'_> {
         Ok(links)
     }
 
-    /// Step 2.
+    /// Step 2, but for the sync: the disk may begin with it before it is due.
     fn append_cache(
         &self,
         prepared: &Prepared,
         staging: Option<&Staging>,
-    ) -> Result<(), SpoolError> {
+    ) -> Result<Option<AppendedCache>, SpoolError> {
         let mut new_files = prepared.new_files().peekable();
         let (Some(staging), Some(_)) = (staging, new_files.peek()) else {
-            return Ok(());
+            return Ok(None);
         };
         let path = self.place.paths.file(MailboxFile::Cache);
         let disk = &self.mailboxes.disk;
@@ -251,11 +254,8 @@ impl Mailbox<'_> {
             }
         }
         file.write_at(offset, &piece)?;
-        file.sync_data()?;
-        match path.parent().filter(|_| is_new) {
-            Some(directory) => Ok(disk.sync_dir(directory)?),
-            None => Ok(()),
-        }
+        file.start_writing();
+        Ok(Some(AppendedCache { file, is_new }))
     }
 
     /// Step 6.
@@ -280,6 +280,23 @@ impl Mailbox<'_> {
             self.index.sync_data()?;
         }
         Ok(())
+    }
+}
+
+/// A cache file with new records.
+struct AppendedCache {
+    file: DiskFile,
+    is_new: bool,
+}
+
+impl AppendedCache {
+    /// Makes them durable.
+    fn sync(self, disk: &Disk) -> Result<(), SpoolError> {
+        self.file.sync_data()?;
+        match self.file.path().parent().filter(|_| self.is_new) {
+            Some(directory) => Ok(disk.sync_dir(directory)?),
+            None => Ok(()),
+        }
     }
 }
 
