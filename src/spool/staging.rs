@@ -500,7 +500,7 @@ impl Placing<'_> {
         for (path, time) in files {
             let file = self.disk.open_read(path)?;
             file.set_times(SystemTime::UNIX_EPOCH + Duration::from_secs(time.0.into()))?;
-            file.start_writing();
+            file.start_writing(0);
             opened.push(file);
         }
         opened.iter().try_for_each(DiskFile::sync_all)

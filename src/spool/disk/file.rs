@@ -152,13 +152,16 @@ impl DiskFile {
         })
     }
 
-    /// Lets the system begin to write the content to the disk, so that a sync has less to wait for.
-    /// Nothing is promised by that.
-    pub fn start_writing(&self) {
-        // What is said not to be needed in memory is written at once; only what was written before
-        // is forgotten. A system that does not care for advice writes when it is synced.
+    /// Lets the system begin to write what was just written from `offset` on to the disk, so that a
+    /// sync has less to wait for. Nothing is promised by that.
+    pub fn start_writing(&self, offset: u64) {
+        // What is said not to be needed in memory is written at once. Only what is on the disk
+        // already is forgotten: nothing before the offset, which others may be reading. A system that
+        // does not care for advice writes when it is synced.
         let advice = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
-        let _ = fcntl::posix_fadvise(&self.file, 0, 0, advice);
+        if let Ok(offset) = i64::try_from(offset) {
+            let _ = fcntl::posix_fadvise(&self.file, offset, 0, advice);
+        }
     }
 
     /// Makes content and attributes durable. The name is durable after [`Disk::sync_dir`] only.

@@ -254,7 +254,7 @@ impl Mailbox<'_> {
             }
         }
         file.write_at(offset, &piece)?;
-        file.start_writing();
+        file.start_writing(prepared.cache_start);
         Ok(Some(AppendedCache { file, is_new }))
     }
 
