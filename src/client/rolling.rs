@@ -42,7 +42,7 @@ impl Rhythm {
     const SHARE: u32 = 10;
 
     /// For more than the delay that was asked for, nothing waits longer than this.
-    const PATIENCE: Duration = Duration::from_millis(400);
+    const PATIENCE: Duration = Duration::from_millis(500);
 
     /// Shortest time from the beginning of a run that took so long to that of the next.
     fn interval_after(&self, taken: Duration) -> Duration {
@@ -50,6 +50,22 @@ impl Rhythm {
             .saturating_mul(Self::SHARE)
             .min(Self::PATIENCE)
             .max(self.delay)
+    }
+}
+
+/// What the last runs took. The shortest of them counts: one that was held up says nothing about
+/// how much there is to do.
+#[derive(Debug, Default)]
+struct LastRuns([Duration; 3]);
+
+impl LastRuns {
+    /// Notes what a run took; the time that counts.
+    fn note(&mut self, taken: Duration) -> Duration {
+        self.0.rotate_left(1);
+        if let Some(last) = self.0.last_mut() {
+            *last = taken;
+        }
+        self.0.iter().min().copied().unwrap_or_default()
     }
 }
 
@@ -65,6 +81,7 @@ pub struct Rolling {
     /// Where the present connection leads to.
     target: Target,
     rhythm: Rhythm,
+    last_runs: LastRuns,
     log: PathBuf,
     work_file: PathBuf,
     watch: LogWatch,
@@ -93,6 +110,7 @@ impl Rolling {
             renewal,
             target,
             rhythm,
+            last_runs: LastRuns::default(),
             log,
             work_file,
             shared,
@@ -154,7 +172,8 @@ impl Rolling {
                 return self.end(session).await;
             }
             let taken = run_start.elapsed();
-            let rest = self.rhythm.interval_after(taken).saturating_sub(taken);
+            let usual = self.last_runs.note(taken);
+            let rest = self.rhythm.interval_after(usual).saturating_sub(taken);
             self.shared.stop.sleep(rest).await?;
             self.wait_for_news(&session).await?;
         }
@@ -343,8 +362,16 @@ mod tests {
         };
         assert_eq!(interval(0, 0), 0);
         assert_eq!(interval(0, 6), 60);
-        assert_eq!(interval(0, 80), 400);
+        assert_eq!(interval(0, 80), 500);
         assert_eq!(interval(100, 6), 100);
         assert_eq!(interval(3000, 80), 3000);
+    }
+
+    #[test]
+    fn a_run_that_was_held_up_does_not_count() {
+        let mut runs = LastRuns::default();
+        let usual = [6, 6, 6, 90, 8, 40, 50, 60]
+            .map(|taken| runs.note(Duration::from_millis(taken)).as_millis());
+        assert_eq!(usual, [0, 0, 6, 6, 6, 8, 8, 40]);
     }
 }
