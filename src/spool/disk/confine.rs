@@ -196,8 +196,9 @@ fn innermost<'r, 'p>(
 
 /// What is left of a path below `root`, if nothing in either is other than a name.
 fn below_octets<'p>(root: &Root, path: &'p [u8]) -> Option<&'p Path> {
-    let rest = path.strip_prefix(root.path.as_os_str().as_bytes())?;
-    match rest {
+    let root = root.path.as_os_str().as_bytes();
+    // All of `/` is below it, too.
+    match path.strip_prefix(root.strip_suffix(b"/").unwrap_or(root))? {
         [] => Some(Path::new("")),
         [b'/', below @ ..] => Some(Path::new(OsStr::from_bytes(below))),
         _ => None,
@@ -325,6 +326,27 @@ mod tests {
             b"secret"
         );
         assert_eq!(std::fs::read_dir(scene.path("outside")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_below_a_root() {
+        for (root, path, below) in [
+            ("/var/spool", "/var/spool/user/a", Some("user/a")),
+            ("/var/spool/", "/var/spool/user", Some("user")),
+            ("/var//./spool", "/var/spool", Some("")),
+            ("/var/spool", "/var/spool2/user", None),
+            ("/var/spool", "/var", None),
+            ("/", "/var/spool", Some("var/spool")),
+            ("/", "/", Some("")),
+        ] {
+            let roots = [Root::new(PathBuf::from(root))];
+            let found = innermost(&roots, Path::new(path)).unwrap();
+            assert_eq!(
+                found.map(|(_, below)| below),
+                below.map(Path::new),
+                "{root} {path}"
+            );
+        }
     }
 
     #[test]
